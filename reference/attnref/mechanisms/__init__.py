@@ -1,0 +1,1 @@
+"""One mechanism a file; the file is named as the mechanism's id."""
