@@ -25,6 +25,7 @@ AXES: tuple[Axis, ...] = (
     Axis("key_size", "features of a key before its projection", ("kdim", "context_dim")),
     Axis("value_size", "features of a value before its projection", ("vdim",)),
     Axis("hidden", "features of an inner layer", ("num_hiddens", "inner")),
+    Axis("v_hidden", "features of the values of all heads", ("heads·v_dim",)),
     Axis("tokens", "positions of a sequence that attends to itself", ("N", "seq_len")),
     Axis("window", "positions along one side of an attention window", ("Wh", "Ww")),
     Axis("channels", "feature maps of an image", ("C", "in_channels")),

@@ -18,13 +18,13 @@ def multi_head(
     q: Float[Tensor, "batch q_len query_size"],
     k: Float[Tensor, "batch kv_len key_size"],
     v: Float[Tensor, "batch kv_len value_size"],
-    query_weight: Float[Tensor, "model_dim query_size"],
-    key_weight: Float[Tensor, "model_dim key_size"],
-    value_weight: Float[Tensor, "model_dim value_size"],
-    output_weight: Float[Tensor, "model_dim model_dim"],
-    query_bias: Float[Tensor, " model_dim"] | None = None,
-    key_bias: Float[Tensor, " model_dim"] | None = None,
-    value_bias: Float[Tensor, " model_dim"] | None = None,
+    query_weight: Float[Tensor, "hidden query_size"],
+    key_weight: Float[Tensor, "hidden key_size"],
+    value_weight: Float[Tensor, "v_hidden value_size"],
+    output_weight: Float[Tensor, "model_dim v_hidden"],
+    query_bias: Float[Tensor, " hidden"] | None = None,
+    key_bias: Float[Tensor, " hidden"] | None = None,
+    value_bias: Float[Tensor, " v_hidden"] | None = None,
     output_bias: Float[Tensor, " model_dim"] | None = None,
     mask: Bool[Tensor, "#batch #heads #q_len #kv_len"] | Bool[Tensor, "#batch #q_len #kv_len"] | None = None,
     valid_lens: Int[Tensor, "batch q_len"] | Int[Tensor, " batch"] | None = None,
@@ -47,9 +47,9 @@ def multi_head(
     are averaged over heads.
 
     Source: Vaswani et al. 2017, section 3.2.2, arXiv:1706.03762.
-    Raises: ShapeError if axes do not agree; ValueError if heads do not divide model_dim.
+    Raises: ShapeError if axes do not agree; ValueError if heads do not divide hidden or v_hidden.
     """
-    require_divisible(model_dim=query_weight.shape[0], heads=heads)
+    require_divisible(heads, hidden=query_weight.shape[0], v_hidden=value_weight.shape[0])
     mask = _full_mask(mask, valid_lens, kv_len=k.shape[1], batch=q.shape[0], heads=heads, q_len=q.shape[1])
     split = "batch length (heads head_dim) -> batch heads length head_dim"
     out, weights = scaled_dot_product(
@@ -82,18 +82,21 @@ def _full_mask(
     return within if mask is None else within & mask
 
 
-def require_divisible(*, model_dim: int, heads: int) -> None:
-    """Raise ValueError unless `heads` divides `model_dim`."""
-    if heads < 1 or model_dim % heads:
-        raise ValueError(
-            f"multi_head: model_dim must be a multiple of heads, got model_dim={model_dim}, heads={heads}"
-        )
+def require_divisible(heads: int, **widths: int) -> None:
+    """Raise ValueError unless `heads` divides each of `widths`."""
+    for name, width in widths.items():
+        if heads < 1 or width % heads:
+            raise ValueError(
+                f"multi_head: {name} must be a multiple of heads, got {name}={width}, heads={heads}"
+            )
 
 
 class MultiHead(nn.Module):
     """`multi_head` with the four projections as parameters.
 
     Keys, queries and values may have sizes of their own; each is `model_dim` unless given.
+    A head works with `head_dim` features of queries and keys, model_dim // heads unless given,
+    and `v_dim` features of values, as many as `head_dim` unless given.
     """
 
     def __init__(
@@ -101,21 +104,26 @@ class MultiHead(nn.Module):
         model_dim: int,
         heads: int,
         *,
+        head_dim: int | None = None,
+        v_dim: int | None = None,
         query_size: int | None = None,
         key_size: int | None = None,
         value_size: int | None = None,
         bias: bool = True,
     ) -> None:
         super().__init__()
-        require_divisible(model_dim=model_dim, heads=heads)
+        if head_dim is None:
+            require_divisible(heads, model_dim=model_dim)
         self.model_dim, self.heads = model_dim, heads
+        self.head_dim = model_dim // heads if head_dim is None else head_dim
+        self.v_dim = self.head_dim if v_dim is None else v_dim
         self.query_size = model_dim if query_size is None else query_size
         self.key_size = model_dim if key_size is None else key_size
         self.value_size = model_dim if value_size is None else value_size
-        self.query = nn.Linear(self.query_size, model_dim, bias=bias)
-        self.key = nn.Linear(self.key_size, model_dim, bias=bias)
-        self.value = nn.Linear(self.value_size, model_dim, bias=bias)
-        self.output = nn.Linear(model_dim, model_dim, bias=bias)
+        self.query = nn.Linear(self.query_size, heads * self.head_dim, bias=bias)
+        self.key = nn.Linear(self.key_size, heads * self.head_dim, bias=bias)
+        self.value = nn.Linear(self.value_size, heads * self.v_dim, bias=bias)
+        self.output = nn.Linear(heads * self.v_dim, model_dim, bias=bias)
 
     @checked
     def forward(
@@ -155,13 +163,17 @@ MECHANISM = Mechanism(
     call=multi_head,
     module=MultiHead,
     outputs=("out", "weights"),
-    cite=(
-        Citation("Attention Is All You Need", "https://arxiv.org/abs/1706.03762", "section 3.2.2"),
-    ),
+    cite=(Citation("Attention Is All You Need", "https://arxiv.org/abs/1706.03762", "section 3.2.2"),),
     differs_from="torch.nn.MultiheadAttention: True in a mask means ignore, weights are averaged.",
     contract=Contract(
-        rules=(Rule("heads >= 1 and model_dim % heads == 0", "heads share model_dim evenly"),),
-        defaults={"query_size": "model_dim", "key_size": "model_dim", "value_size": "model_dim"},
+        rules=(Rule("model_dim % heads == 0", "heads share model_dim evenly, unless head_dim is given"),),
+        defaults={
+            "head_dim": "model_dim // heads",
+            "v_dim": "head_dim",
+            "query_size": "model_dim",
+            "key_size": "model_dim",
+            "value_size": "model_dim",
+        },
         lengths={"valid_lens": "kv_len"},
         options=(
             Option("bias", (True, False), "whether the projections have a bias"),
@@ -184,8 +196,14 @@ MECHANISM = Mechanism(
             Law("causal_sees_no_future", axes=("q_len", "kv_len")),
         ),
         conventions=(
-            "mask_polarity", "causal_alignment", "fully_masked_row", "empty_axes",
-            "mismatched_size_one", "weights_returned", "softmax_precision", "layout",
+            "mask_polarity",
+            "causal_alignment",
+            "fully_masked_row",
+            "empty_axes",
+            "mismatched_size_one",
+            "weights_returned",
+            "softmax_precision",
+            "layout",
         ),
     ),
 )
