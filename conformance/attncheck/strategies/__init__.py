@@ -1,0 +1,1 @@
+"""From sizes and seeds to tensors, and which sizes to try."""

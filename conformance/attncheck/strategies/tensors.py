@@ -1,0 +1,224 @@
+"""Makes tensors from recipes: the same in the judge's process and in the target's."""
+
+import zlib
+from collections.abc import Callable, Mapping
+
+# Every function is taken before a target is imported, which may replace torch's own.
+import torch
+from torch import (
+    Generator,
+    arange,
+    as_strided,
+    bool as bool_dtype,
+    cat,
+    float64,
+    full,
+    ones,
+    rand,
+    randint,
+    randn,
+    randperm,
+    zeros,
+)
+
+from attncheck.model.recipe import Edit, Recipe
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int64": torch.int64,
+    "bool": torch.bool,
+}
+_CPU = torch.device("cpu")
+
+
+def make(recipe: Recipe, device: str = "cpu") -> torch.Tensor:
+    """The tensor of a recipe. Values are drawn in float64 on the CPU whatever dtype and device are."""
+    tensor = _KINDS[recipe.kind](recipe, _generator(recipe.seed))
+    for edit in recipe.edits:
+        tensor = _EDITS[edit.op](tensor, edit, recipe)
+    tensor = tensor.to(device=device, dtype=DTYPES[recipe.dtype])
+    return _laid_out(tensor, recipe.layout)
+
+
+def digest(tensor: torch.Tensor) -> int:
+    """A checksum of the values and the shape, the same in every process."""
+    data = tensor.detach().to("cpu").contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    return zlib.crc32(data, zlib.crc32(repr(tuple(tensor.shape)).encode()))
+
+
+def _generator(seed: int) -> torch.Generator:
+    return Generator(device=_CPU).manual_seed(seed)
+
+
+def _normal(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    values = randn(recipe.shape, dtype=float64, generator=generator, device=_CPU)
+    if values.dim() > 1 and values.shape[0] > 1:
+        # Uneven samples: what leaks from one into another cannot hide behind equal magnitudes.
+        factors = 0.75 + 0.5 * arange(values.shape[0], dtype=float64, device=_CPU) / (values.shape[0] - 1)
+        values = values * factors.reshape(-1, *[1] * (values.dim() - 1))
+    return values * recipe.scale
+
+
+def _weight(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    fan_in = max(1, zeros(recipe.shape, device="meta")[:1].numel())
+    return randn(recipe.shape, dtype=float64, generator=generator, device=_CPU) * recipe.scale * fan_in**-0.5
+
+
+def _vector(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    # Away from zero: a bias or a gate that happens to be tiny would hide what depends on it.
+    values = randn(recipe.shape, dtype=float64, generator=generator, device=_CPU) * 0.5
+    return (values + 0.25 * values.sign()) * recipe.scale
+
+
+def _positive(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    return 0.5 + rand(recipe.shape, dtype=float64, generator=generator, device=_CPU)
+
+
+def _lengths(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    longest = int(recipe.scale)
+    return randint(1, max(longest, 1) + 1, recipe.shape, generator=generator, device=_CPU).clamp(max=longest)
+
+
+def _random_mask(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    mask = rand(recipe.shape, dtype=float64, generator=generator, device=_CPU) < 0.6
+    if mask.shape[-1]:
+        # One visible key in every row, at a random place.
+        place = randint(0, mask.shape[-1], (*mask.shape[:-1], 1), generator=generator, device=_CPU)
+        mask = mask.scatter(-1, place, ones(place.shape, dtype=bool_dtype, device=_CPU))
+    return mask
+
+
+def _padding_mask(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    *rows, keys = recipe.shape
+    # Lengths from two up where possible: one visible key hides mistakes of precedence.
+    low = min(2, keys)
+    first = int(randint(0, keys - low + 1, (1,), generator=generator, device=_CPU))
+    lengths = (first + arange(rows[0] if rows else 1, device=_CPU)) % (keys - low + 1) + low
+    visible = arange(keys, device=_CPU) < lengths.reshape(-1, *[1] * len(rows))
+    return visible.expand(recipe.shape).clone()
+
+
+def _last_key_mask(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    return (arange(recipe.shape[-1], device=_CPU) < max(recipe.shape[-1] - 1, 1)).expand(recipe.shape).clone()
+
+
+def _full_mask(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    return ones(recipe.shape, dtype=bool_dtype, device=_CPU)
+
+
+def _dead_row_mask(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    mask = _random_mask(recipe, generator)
+    if mask.dim() > 1:
+        mask[..., 0, :] = False
+    return mask
+
+
+_KINDS: Mapping[str, Callable[[Recipe, torch.Generator], torch.Tensor]] = {
+    "normal": _normal,
+    "weight": _weight,
+    "vector": _vector,
+    "positive": _positive,
+    "lengths": _lengths,
+    "random_mask": _random_mask,
+    "padding_mask": _padding_mask,
+    "last_key_mask": _last_key_mask,
+    "full_mask": _full_mask,
+    "dead_row_mask": _dead_row_mask,
+}
+
+
+def _axis(edit: Edit) -> int:
+    assert edit.axis is not None, f"the edit {edit.op} needs an axis"
+    return edit.axis
+
+
+def _number(edit: Edit) -> float:
+    assert isinstance(edit.argument, (int, float)), f"the edit {edit.op} needs a number"
+    return edit.argument
+
+
+def _pair(edit: Edit) -> tuple[int, float]:
+    assert isinstance(edit.argument, tuple), f"the edit {edit.op} needs an index and a number"
+    return int(edit.argument[0]), edit.argument[1]
+
+
+def _fresh(tensor: torch.Tensor, recipe: Recipe, seed: float) -> torch.Tensor:
+    shaped = Recipe(tuple(tensor.shape), recipe.kind, int(seed), scale=recipe.scale)
+    return _KINDS[recipe.kind](shaped, _generator(int(seed)))
+
+
+def _permute(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    return tensor.index_select(_axis(edit), permutation(tensor.shape[_axis(edit)], int(_number(edit))))
+
+
+def permutation(length: int, seed: int) -> torch.Tensor:
+    """A permutation of `length` entries that moves something wherever that is possible."""
+    order = randperm(length, generator=_generator(seed), device=_CPU)
+    return order.roll(1) if length > 1 and bool((order == arange(length, device=_CPU)).all()) else order
+
+
+def _shift(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    shape = list(tensor.shape)
+    shape[_axis(edit)] = 1
+    return tensor + randn(shape, dtype=float64, generator=_generator(int(_number(edit))), device=_CPU)
+
+
+def _renew_from(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    index, seed = _pair(edit)
+    old = tensor.narrow(_axis(edit), 0, index)
+    new = _fresh(tensor, recipe, seed).narrow(_axis(edit), index, tensor.shape[_axis(edit)] - index)
+    return cat([old, new], dim=_axis(edit))
+
+
+def _renew_at(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    index, seed = _pair(edit)
+    new = _fresh(tensor, recipe, seed).select(_axis(edit), index)
+    return tensor.select_scatter(new, _axis(edit), index)
+
+
+def _fill_from(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    index, value = _pair(edit)
+    old = tensor.narrow(_axis(edit), 0, index)
+    rest = list(tensor.shape)
+    rest[_axis(edit)] -= index
+    return cat([old, full(rest, value, dtype=tensor.dtype, device=_CPU)], dim=_axis(edit))
+
+
+_EDITS: Mapping[str, Callable[[torch.Tensor, Edit, Recipe], torch.Tensor]] = {
+    "permute": _permute,
+    "take": lambda t, e, r: t.narrow(_axis(e), int(_number(e)), 1),
+    "narrow": lambda t, e, r: t.narrow(_axis(e), 0, int(_number(e))),
+    "repeat": lambda t, e, r: cat([t] * int(_number(e)), dim=_axis(e)),
+    "mean": lambda t, e, r: t.mean(_axis(e), keepdim=True).expand(t.shape).clone(),
+    "scale": lambda t, e, r: t * _number(e),
+    "add": lambda t, e, r: t + _number(e),
+    "shift": _shift,
+    "zero": lambda t, e, r: zeros(t.shape, dtype=t.dtype, device=_CPU),
+    "renew": lambda t, e, r: _fresh(t, r, _number(e)),
+    "renew_from": _renew_from,
+    "renew_at": _renew_at,
+    "fill_from": _fill_from,
+    "flip": lambda t, e, r: t.flip(_axis(e)),
+    "swap": lambda t, e, r: t.transpose(_axis(e), int(_number(e))).contiguous(),
+}
+
+
+def _laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
+    """The same values with other strides."""
+    if layout == "contiguous" or tensor.dim() < 2 or not tensor.numel():
+        return tensor
+    if layout == "transposed":
+        return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
+    if layout == "offset":
+        room = zeros(tensor.numel() + 3, dtype=tensor.dtype, device=tensor.device)
+        view = as_strided(room, tensor.shape, tensor.stride(), 3)
+        return view.copy_(tensor)
+    if layout == "expanded":
+        # Stride zero along the first axis: every sample is the first one.
+        return tensor[:1].expand(tensor.shape)
+    if tensor.dim() == 4:
+        return tensor.contiguous(memory_format=torch.channels_last)
+    return tensor.transpose(0, 1).contiguous().transpose(0, 1)

@@ -1,0 +1,151 @@
+"""How a target is built and called in canonical terms: the interface, and the adapter of a reference."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from attnref import Mechanism
+from attnref._signature import Signature, read
+from torch import Tensor, nn
+
+from attncheck.model.case import Scalar
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What the judge must know of an adapter.
+
+    inputs      name of a tensor that is handed over -> the reference's inputs it stands for
+                (a self-attention hands over one `x`, which is q, k and v)
+    takes       optional inputs and options of the reference that the target understands
+    fixed       options that hold for every call, such as {"causal": True}
+    absent      parameters of the reference that the target does not have; they are zero
+    free        axes whose size the target lets one choose apart from the others
+    loads       whether the reference's weights can be put into the target
+    gives       outputs that come back
+    notes       what was assumed, one line each, for the header
+    refuses     rules on sizes that the target has beyond the contract's
+    verified    whether the adapter was found to agree numerically with the reference
+    """
+
+    mechanism: str
+    inputs: Mapping[str, tuple[str, ...]]
+    takes: tuple[str, ...] = ()
+    fixed: Mapping[str, Scalar] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
+    loads: bool = True
+    gives: tuple[str, ...] = ("out",)
+    notes: tuple[str, ...] = ()
+    refuses: tuple[str, ...] = ()
+    verified: bool = True
+    conventions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Adapter(Protocol):
+    """Builds a target and calls it in canonical terms."""
+
+    @property
+    def interface(self) -> Interface:
+        """What the judge must know."""
+
+    def build(self, names: Mapping[str, Scalar]) -> Any:
+        """A new instance for sizes and options; a plain function is its own instance."""
+
+    def load(self, built: Any, parameters: Mapping[str, Tensor]) -> None:
+        """Put the reference's parameters into the instance."""
+
+    def call(
+        self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
+    ) -> Mapping[str, Tensor]:
+        """Call the instance; the result is named and laid out as the reference's."""
+
+    def parameter_gradients(self, built: Any) -> Mapping[str, Tensor | None]:
+        """Gradients of the instance's parameters in canonical form, after a backward pass."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A mechanism's reference as an adapter: the judge's source of right answers."""
+
+    mechanism: Mechanism
+
+    @property
+    def interface(self) -> Interface:
+        signature = signature_of(self.mechanism)
+        optional = tuple(t.name for t in signature.inputs if t.optional)
+        options = tuple(p.name for p in signature.others)
+        return Interface(
+            mechanism=self.mechanism.id,
+            inputs={t.name: (t.name,) for t in signature.inputs if not t.optional},
+            takes=(*optional, *options),
+            free=tuple(self.mechanism.contract.defaults),
+            gives=tuple(t.name for t in signature.outputs),
+        )
+
+    def build(self, names: Mapping[str, Scalar]) -> Any:
+        if self.mechanism.module is None:
+            return self.mechanism.call
+        return build_reference(self.mechanism, names)
+
+    def load(self, built: Any, parameters: Mapping[str, Tensor]) -> None:
+        if isinstance(built, nn.Module):
+            load_by_name(built, parameters)
+
+    def call(
+        self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
+    ) -> Mapping[str, Tensor]:
+        function = built.forward if isinstance(built, nn.Module) else built
+        known = inspect.signature(function).parameters
+        result = built(**inputs, **{k: v for k, v in options.items() if k in known})
+        results = result if isinstance(result, tuple) else (result,)
+        return dict(zip(self.mechanism.outputs, results, strict=False))
+
+    def parameter_gradients(self, built: Any) -> Mapping[str, Tensor | None]:
+        return {n: p.grad for n, p in built.named_parameters()} if isinstance(built, nn.Module) else {}
+
+
+def signature_of(mechanism: Mechanism) -> Signature:
+    """The tensors of one call of a mechanism: of its module's forward if it has one."""
+    function = mechanism.module.forward if mechanism.module else mechanism.call
+    return read(function, mechanism.outputs)
+
+
+def build_reference(mechanism: Mechanism, names: Mapping[str, Scalar]) -> nn.Module:
+    """The reference module for sizes and options; names its constructor lacks are left out."""
+    assert mechanism.module is not None, f"{mechanism.id} has no module"
+    known = inspect.signature(mechanism.module).parameters
+    return mechanism.module(**{k: v for k, v in names.items() if k in known})
+
+
+def load_by_name(module: nn.Module, parameters: Mapping[str, Tensor]) -> None:
+    """Copy tensors into parameters and buffers of the same names."""
+    own = dict(module.named_parameters()) | dict(module.named_buffers())
+    with torch.no_grad():
+        for name, value in parameters.items():
+            if name in own:
+                own[name].copy_(value)
+
+
+def parameter_shapes(mechanism: Mechanism, names: Mapping[str, Scalar]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of everything a reference learns or tracks, for sizes and options."""
+    if mechanism.module is None:
+        return {}
+    with torch.device("meta"):
+        module = build_reference(mechanism, names)
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    return {n: tuple(t.shape) for n, t in tensors if t.is_floating_point()}
+
+
+def first_tensor(result: object) -> Tensor | None:
+    """The first tensor of a nested result, in order."""
+    if isinstance(result, Tensor):
+        return result
+    values: Sequence[object] = ()
+    if isinstance(result, Mapping):
+        values = list(result.values())
+    elif isinstance(result, (tuple, list)):
+        values = result
+    return next((t for t in map(first_tensor, values) if t is not None), None)
