@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from torch.nn.functional import linear
 
 from attnref._checked import ShapeError, checked
 from attnref._mechanism import Citation, Contract, Law, Mechanism, Option, Rule
+from attnref.mechanisms.masked_softmax import visible_keys
 from attnref.mechanisms.scaled_dot_product import scaled_dot_product
 
 
@@ -50,7 +50,7 @@ def multi_head(
     Raises: ShapeError if axes do not agree; ValueError if heads do not divide hidden or v_hidden.
     """
     require_divisible(heads, hidden=query_weight.shape[0], v_hidden=value_weight.shape[0])
-    mask = _full_mask(mask, valid_lens, kv_len=k.shape[1], batch=q.shape[0], heads=heads, q_len=q.shape[1])
+    mask = _full_mask(mask, valid_lens, heads=heads, kv_len=k.shape[1])
     split = "batch length (heads head_dim) -> batch heads length head_dim"
     out, weights = scaled_dot_product(
         rearrange(linear(q, query_weight, query_bias), split, heads=heads),
@@ -66,9 +66,7 @@ def multi_head(
     return (result, weights) if need_weights else result
 
 
-def _full_mask(
-    mask: Tensor | None, valid_lens: Tensor | None, *, batch: int, heads: int, q_len: int, kv_len: int
-) -> Tensor | None:
+def _full_mask(mask: Tensor | None, valid_lens: Tensor | None, *, heads: int, kv_len: int) -> Tensor | None:
     """Mask and valid lengths as one mask with the axes `batch heads q_len kv_len`."""
     if mask is not None and mask.dim() == 3:
         mask = mask[:, None]
@@ -77,8 +75,7 @@ def _full_mask(
         raise ShapeError(f"multi_head: mask has heads={mask.shape[1]}, but heads is {heads}")
     if valid_lens is None:
         return mask
-    lengths = valid_lens.reshape(batch, 1, -1, 1)
-    within = torch.arange(kv_len, device=valid_lens.device) < lengths
+    within = visible_keys(valid_lens, kv_len)[:, None]
     return within if mask is None else within & mask
 
 
