@@ -94,7 +94,7 @@ class Contract:
     variants: tuple[Variant, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mechanism:
     """One attention function as mathematics.
 

@@ -25,6 +25,8 @@ class Interface:
     free        axes whose size the target lets one choose apart from the others
     loads       whether the reference's weights can be put into the target
     gives       outputs that come back
+    varies      axes over which an optional input may vary, where they are not all of them
+    maskings    kinds of masks that can be handed over, where they are not all of them
     notes       what was assumed, one line each, for the header
     refuses     rules on sizes that the target has beyond the contract's
     verified    whether the adapter was found to agree numerically with the reference
@@ -38,6 +40,8 @@ class Interface:
     free: tuple[str, ...] = ()
     loads: bool = True
     gives: tuple[str, ...] = ("out",)
+    varies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    maskings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     refuses: tuple[str, ...] = ()
     verified: bool = True
@@ -68,12 +72,18 @@ class Adapter(Protocol):
 
 @dataclass(frozen=True)
 class Reference:
-    """A mechanism's reference as an adapter: the judge's source of right answers."""
+    """A mechanism's reference as an adapter: the judge's source of right answers.
+
+    `like` is the interface of a target, whose inputs the reference then takes.
+    """
 
     mechanism: Mechanism
+    like: Interface | None = None
 
     @property
     def interface(self) -> Interface:
+        if self.like is not None:
+            return self.like
         signature = signature_of(self.mechanism)
         optional = tuple(t.name for t in signature.inputs if t.optional)
         options = tuple(p.name for p in signature.others)
@@ -99,7 +109,9 @@ class Reference:
     ) -> Mapping[str, Tensor]:
         function = built.forward if isinstance(built, nn.Module) else built
         known = inspect.signature(function).parameters
-        result = built(**inputs, **{k: v for k, v in options.items() if k in known})
+        roles = {role: inputs[name] for name, roles in self.interface.inputs.items() for role in roles}
+        extras = {name: tensor for name, tensor in inputs.items() if name in known and name not in roles}
+        result = built(**roles, **extras, **{k: v for k, v in options.items() if k in known})
         results = result if isinstance(result, tuple) else (result,)
         return dict(zip(self.mechanism.outputs, results, strict=False))
 

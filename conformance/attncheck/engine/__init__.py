@@ -1,0 +1,1 @@
+"""Plans and runs: which checks meet which cases, in which process, and what is told of it."""

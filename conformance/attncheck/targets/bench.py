@@ -1,0 +1,148 @@
+"""The bench: where a question is put to a target and facts are taken down. Judges nothing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# Taken before a target is imported: it may replace torch's own.
+import torch
+from torch import Tensor, enable_grad, get_default_dtype, is_grad_enabled, nn, no_grad
+from torch.random import get_rng_state, manual_seed
+
+from attncheck.model.recipe import Recipe
+from attncheck.strategies.tensors import DTYPES, digest, make
+from attncheck.targets.adapter import Adapter
+from attncheck.targets.ask import Answer, Ask, Trouble
+from attncheck.targets.scenarios import SCENARIOS
+
+
+_CPU = torch.device("cpu")
+
+
+@dataclass
+class Bench:
+    """One adapter and the instances it has built so far."""
+
+    adapter: Adapter
+    built: dict[str, Any] = field(default_factory=dict)
+    made: dict[Recipe, Tensor] = field(default_factory=dict)
+
+    def perform(self, ask: Ask) -> Answer:
+        """Put one question. Whatever the target raises becomes trouble, never an exception here."""
+        stage = "constructor"
+        try:
+            built = self._instance(ask)
+            stage = "weights"
+            self._load(built, ask)
+            stage = "forward"
+            return self._answer(built, ask)
+        except _BackwardError as error:
+            return Answer(trouble=_trouble("backward", error.__cause__ or error))
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            return Answer(trouble=_trouble(stage, error))
+
+    def _instance(self, ask: Ask) -> Any:
+        key = json.dumps([ask.names, ask.dtype, ask.device], sort_keys=True, default=str)
+        if ask.fresh or key not in self.built:
+            built = self.adapter.build(ask.names)
+            if isinstance(built, nn.Module):
+                built = built.to(device=ask.device, dtype=DTYPES[ask.dtype])
+            if ask.fresh:
+                return built
+            self.built[key] = built
+        return self.built[key]
+
+    def _load(self, built: Any, ask: Ask) -> None:
+        if isinstance(built, nn.Module):
+            built.train(ask.train)
+        parameters = {name: self._tensor(recipe, ask.device) for name, recipe in ask.parameters.items()}
+        with no_grad():
+            self.adapter.load(built, parameters)
+
+    def _answer(self, built: Any, ask: Ask) -> Answer:
+        inputs = {n: make(r, ask.device) for n, r in ask.inputs.items()}
+        before = {n: digest(t) for n, t in inputs.items()}
+        state = _global_state()
+        for name in ask.gradients:
+            if name in inputs:
+                inputs[name].requires_grad_()
+        wants_gradients = bool(ask.gradients)
+        scenario = SCENARIOS[ask.scenario]
+        manual_seed(ask.cotangent)
+        rng = get_rng_state()
+        with enable_grad() if wants_gradients else no_grad():
+            results = dict(scenario(self.adapter, built, inputs, ask))
+        facts: dict[str, object] = {
+            "inputs": before,
+            "mutated": [n for n, t in inputs.items() if digest(t) != before[n]],
+            "aliased": _aliased(results, inputs),
+            "rng_moved": not torch.equal(rng, get_rng_state()),
+            "state_changed": [k for k, v in _global_state().items() if v != state[k]],
+        }
+        _restore(state)
+        facts |= {k: results.pop(k) for k in [k for k, v in results.items() if not isinstance(v, Tensor)]}
+        tensors = {n: t.detach() for n, t in results.items()}
+        if wants_gradients:
+            tensors |= self._gradients(built, results, inputs, ask, facts)
+        return Answer(tensors, facts)
+
+    def _gradients(
+        self, built: Any, results: Mapping[str, Tensor], inputs: Mapping[str, Tensor], ask: Ask, facts: dict[str, object]
+    ) -> dict[str, Tensor]:
+        """Gradients of ⟨out, cotangent⟩ by name; a missing one is a fact, not zeros."""
+        out = results["out"]
+        cotangent = make(Recipe(tuple(out.shape), "normal", ask.cotangent, str(out.dtype).removeprefix("torch.")), ask.device)
+        if isinstance(built, nn.Module):
+            built.zero_grad(set_to_none=True)
+        try:
+            out.backward(cotangent)
+        except Exception as error:
+            raise _BackwardError from error
+        gradients: dict[str, Tensor | None] = {n: t.grad for n, t in inputs.items()}
+        gradients |= self.adapter.parameter_gradients(built)
+        facts["no_gradient"] = [n for n in ask.gradients if gradients.get(n) is None]
+        return {f"grad.{n}": g.detach() for n in ask.gradients if (g := gradients.get(n)) is not None}
+
+    def _tensor(self, recipe: Recipe, device: str) -> Tensor:
+        # Parameters are copied into the target, so one tensor can serve many questions.
+        if recipe not in self.made:
+            if len(self.made) > 2000:
+                self.made.clear()
+            self.made[recipe] = make(recipe, device)
+        return self.made[recipe]
+
+
+class _BackwardError(Exception):
+    """The backward pass raised; the cause is what it raised."""
+
+
+def _trouble(stage: str, error: BaseException) -> Trouble:
+    message = " ".join(str(error).split())
+    return Trouble(stage, type(error).__name__, message if len(message) <= 400 else message[:397] + "…")
+
+
+def _restore(state: Mapping[str, Any]) -> None:
+    """Undo what a target changed, so that it costs one finding and not every later one."""
+    torch.set_grad_enabled(state["grad mode"])
+    torch.set_default_dtype(state["default dtype"])
+    torch.set_default_device(None if state["default device"] == _CPU else state["default device"])
+    torch.use_deterministic_algorithms(state["deterministic algorithms"])
+
+
+def _global_state() -> dict[str, object]:
+    return {
+        "grad mode": is_grad_enabled(),
+        "default dtype": get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _aliased(results: Mapping[str, object], inputs: Mapping[str, Tensor]) -> list[str]:
+    storages = {t.untyped_storage().data_ptr() for t in inputs.values() if t.numel()}
+    return [
+        n for n, t in results.items()
+        if isinstance(t, Tensor) and t.numel() and t.untyped_storage().data_ptr() in storages
+    ]  # fmt: skip

@@ -1,0 +1,118 @@
+"""Ways of calling a target: plainly, twice, after a copy, under a mode of torch."""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attncheck.targets.adapter import Adapter
+from attncheck.targets.ask import Ask
+
+Results = Mapping[str, Any]
+Scenario = Callable[[Adapter, Any, dict[str, Tensor], Ask], Results]
+
+
+def _call(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    return adapter.call(built, inputs, ask.options)
+
+
+def _twice(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """The same call two times; the second result comes back as `again`."""
+    first = {n: t.clone() for n, t in adapter.call(built, inputs, ask.options).items()}
+    return {**first, "again": adapter.call(built, inputs, ask.options)["out"]}
+
+
+def _reseeded(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """The same call under two seeds of torch's global generator."""
+    first = {n: t.clone() for n, t in adapter.call(built, inputs, ask.options).items()}
+    torch.manual_seed(ask.cotangent + 1)
+    return {**first, "again": adapter.call(built, inputs, ask.options)["out"]}
+
+
+def _refilled(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """Call, overwrite the same buffers with other values, and call again."""
+    own = {n: t.clone() for n, t in inputs.items()}
+    adapter.call(built, own, ask.options)
+    for tensor in own.values():
+        if tensor.is_floating_point():
+            tensor.mul_(-0.5).add_(0.25)
+    second = adapter.call(built, own, ask.options)["out"].clone()
+    fresh = {n: t.clone() for n, t in own.items()}
+    return {"out": adapter.call(built, fresh, ask.options)["out"], "again": second}
+
+
+def _deepcopied(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """Call, then call a deep copy of the instance."""
+    first = {n: t.clone() for n, t in adapter.call(built, inputs, ask.options).items()}
+    return {**first, "again": adapter.call(copy.deepcopy(built), inputs, ask.options)["out"]}
+
+
+def _reloaded(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """Call, then call a new instance that got this one's state_dict."""
+    first = {n: t.clone() for n, t in adapter.call(built, inputs, ask.options).items()}
+    if not isinstance(built, nn.Module):
+        return {**first, "again": first["out"]}
+    other = adapter.build(ask.names).to(inputs[next(iter(inputs))].device, next(iter(first.values())).dtype)
+    other.train(ask.train)
+    other.load_state_dict(copy.deepcopy(built.state_dict()))
+    return {**first, "again": adapter.call(other, inputs, ask.options)["out"]}
+
+
+def _watched(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """Call, and note which parameters and buffers were there before and after."""
+    before = _tensors(built)
+    values = {n: t.detach().clone() for n, t in before.items()}
+    result = adapter.call(built, inputs, ask.options)
+    after = _tensors(built)
+    changed = [n for n, t in after.items() if n in values and not torch.equal(values[n], t)]
+    replaced = [n for n, t in after.items() if n not in before or before[n] is not t]
+    return {**result, "changed": changed, "replaced": replaced, "lost": sorted(before.keys() - after.keys())}
+
+
+def _tensors(built: Any) -> dict[str, Tensor]:
+    if not isinstance(built, nn.Module):
+        return {}
+    return dict(built.named_parameters()) | dict(built.named_buffers())
+
+
+def _inference(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    with torch.inference_mode():
+        result = adapter.call(built, {n: t.clone() for n, t in inputs.items()}, ask.options)
+        return {n: t.clone() for n, t in result.items()}
+
+
+def _with_grad(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """Call while gradients are recorded, though nobody asks for one."""
+    with torch.enable_grad():
+        wanted = {n: t.clone().requires_grad_(t.is_floating_point()) for n, t in inputs.items()}
+        return {n: t.detach() for n, t in adapter.call(built, wanted, ask.options).items()}
+
+
+def _autocast(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    device = next(iter(inputs.values())).device.type
+    with torch.autocast(device, dtype=torch.bfloat16):
+        return adapter.call(built, inputs, ask.options)
+
+
+def _compiled(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    # One program for all sizes: a size baked in by the first call would show in the second.
+    torch._dynamo.reset()
+    fast = torch.compile(built, dynamic=True)
+    return adapter.call(fast, inputs, ask.options)
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "call": _call,
+    "twice": _twice,
+    "reseeded": _reseeded,
+    "refilled": _refilled,
+    "deepcopied": _deepcopied,
+    "reloaded": _reloaded,
+    "watched": _watched,
+    "inference": _inference,
+    "with_grad": _with_grad,
+    "autocast": _autocast,
+    "compiled": _compiled,
+}

@@ -1,0 +1,162 @@
+"""A subject: a mechanism as one target offers it. It turns cases into questions."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from attnref import Mechanism
+from attnref._mechanism import Law
+from attnref._signature import Signature, TensorShape
+from attnref.axes import BY_NAME
+
+from attncheck.model.case import Case, Scalar
+from attncheck.model.recipe import Kind, Recipe
+from attncheck.targets.adapter import Interface, Reference, parameter_shapes, signature_of
+from attncheck.targets.ask import Ask
+
+# Weights of the reference that scale or that must be positive, by the end of their names.
+_POSITIVE = ("running_var", "norm.weight", "width")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What can be asked of a target, in the words of its mechanism."""
+
+    mechanism: Mechanism
+    interface: Interface
+    device: str = "cpu"
+    dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16", "float16")
+
+    @cached_property
+    def signature(self) -> Signature:
+        """The reference's tensors."""
+        return signature_of(self.mechanism)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The reference, taking this target's inputs."""
+        return Reference(self.mechanism, like=self.interface)
+
+    @cached_property
+    def inputs(self) -> Mapping[str, TensorShape]:
+        """What is always handed over: name -> shape of the first role."""
+        return {name: self.signature[roles[0]] for name, roles in self.interface.inputs.items()}
+
+    @cached_property
+    def optional(self) -> Mapping[str, TensorShape]:
+        """Optional inputs of the reference that the target takes as well."""
+        return {t.name: t for t in self.signature.inputs if t.optional and t.name in self.interface.takes}
+
+    @cached_property
+    def constructor_axes(self) -> tuple[str, ...]:
+        """Axes whose sizes the reference's constructor takes."""
+        if self.mechanism.module is None:
+            return ()
+        return tuple(p for p in inspect.signature(self.mechanism.module).parameters if p in BY_NAME)
+
+    @cached_property
+    def axes(self) -> tuple[str, ...]:
+        """Every axis that has a size of its own or by default."""
+        return tuple(dict.fromkeys((*self.signature.axes, *self.constructor_axes)))
+
+    @cached_property
+    def ties(self) -> Mapping[str, str]:
+        """Axes that are the same because one tensor plays several roles: tied axis -> leading axis."""
+        tied: dict[str, str] = {}
+        for roles in self.interface.inputs.values():
+            first = self.signature[roles[0]]
+            for other in (self.signature[role] for role in roles[1:]):
+                tied |= {b: a for a, b in zip(first.axes, other.axes, strict=True) if a != b}
+        return tied
+
+    @property
+    def masking(self) -> str | None:
+        """The optional input through which keys are hidden, if the target takes one."""
+        return next((name for name in ("mask", "valid_lens") if name in self.optional), None)
+
+    def law(self, check: str) -> Law | None:
+        """The law of the contract that the check of that name judges."""
+        return next((law for law in self.mechanism.contract.laws if law.id == check), None)
+
+    def places(self, axis: str) -> list[tuple[str, int]]:
+        """Inputs that have the axis, optional ones included, each with its position."""
+        shapes = {**self.inputs, **self.optional}
+        return [(name, shape.axes.index(axis)) for name, shape in shapes.items() if axis in shape.axes]
+
+    def output_axis(self, axis: str, output: str = "out") -> int | None:
+        """The position of an axis in an output."""
+        axes = self.signature[output].axes
+        return axes.index(axis) if axis in axes else None
+
+    def ask(self, case: Case, **changes: object) -> Ask:
+        """The question of a case: every tensor a recipe with a seed of its own."""
+        names = {**case.names, **self.interface.fixed}
+        inputs = {n: self._input(n, shape, case, i) for i, (n, shape) in enumerate(self.inputs.items())}
+        if case.masking and self.masking:
+            inputs[self.masking] = self._mask(self.optional[self.masking], case)
+        for name in self.optional:
+            if case.options.get(name) is True:
+                inputs[name] = self._input(name, self.optional[name], case, 50)
+        options = {k: v for k, v in {**case.options, **self.interface.fixed}.items() if k not in inputs}
+        fields: dict[str, object] = {
+            "names": names,
+            "parameters": self.parameters(case),
+            "inputs": inputs,
+            "options": options,
+            "dtype": case.dtype,
+            "device": case.device,
+            "cotangent": case.seed * 1009 + 999,
+            **changes,
+        }
+        return Ask(**fields)  # type: ignore[arg-type]  # fields of Ask
+
+    def parameters(self, case: Case) -> dict[str, Recipe]:
+        """Recipes for everything the reference learns or tracks, absent ones as zeros."""
+        shapes = _shapes(self.mechanism, tuple(case.names.items()))
+        recipes = {}
+        for index, (name, shape) in enumerate(shapes.items()):
+            recipe = Recipe(shape, _parameter_kind(name, shape), case.seed * 1009 + 100 + index, case.dtype)
+            recipes[name] = recipe.edit("zero") if name in self.interface.absent else recipe
+        return recipes
+
+    def _input(self, name: str, shape: TensorShape, case: Case, index: int) -> Recipe:
+        varies = self.interface.varies.get(name)
+        sizes = tuple(
+            1 if dim.broadcasts and varies is not None and dim.axis not in varies else dim.size(case.names)
+            for dim in rank_for(shape, case.sizes)
+        )
+        seed = case.seed * 1009 + index
+        if shape.kind == "int":
+            return Recipe(sizes, "lengths", seed, "int64", scale=self._longest(name, case))
+        return Recipe(sizes, "normal", seed, case.dtype)
+
+    def _mask(self, shape: TensorShape, case: Case) -> Recipe:
+        recipe = self._input(shape.name, shape, case, 70)
+        if shape.kind == "int":
+            return recipe
+        kind: Kind = case.masking  # type: ignore[assignment]  # one of the mask kinds, by Case's contract
+        return Recipe(recipe.shape, kind, recipe.seed, "bool")
+
+    def _longest(self, name: str, case: Case) -> float:
+        axis = self.mechanism.contract.lengths.get(name)
+        return float(case.sizes[axis]) if axis else 1.0
+
+
+def rank_for(shape: TensorShape, sizes: Mapping[str, int]) -> tuple["object", ...]:
+    """The longest form of a tensor all of whose axes have sizes."""
+    for dims in shape.ranks:
+        if all(dim.axis is None or dim.axis in sizes for dim in dims):
+            return dims
+    return shape.ranks[-1]
+
+
+def _parameter_kind(name: str, shape: tuple[int, ...]) -> Kind:
+    if name.endswith(_POSITIVE):
+        return "positive"
+    return "weight" if len(shape) > 1 else "vector"
+
+
+@lru_cache(maxsize=4096)
+def _shapes(mechanism: Mechanism, names: tuple[tuple[str, Scalar], ...]) -> dict[str, tuple[int, ...]]:
+    return parameter_shapes(mechanism, dict(names))
