@@ -3,13 +3,18 @@
 from attnref._mechanism import Mechanism
 from attnref.mechanisms import (
     additive,
+    attention_pool,
+    channel_self,
     cross,
     dot_product,
     kernel_regression,
     masked_softmax,
+    modified_resnet,
     multi_head,
+    non_local,
     relative_position,
     scaled_dot_product,
+    spatial_self,
 )
 
 MECHANISMS: tuple[Mechanism, ...] = (
@@ -21,6 +26,11 @@ MECHANISMS: tuple[Mechanism, ...] = (
     multi_head.MECHANISM,
     cross.MECHANISM,
     relative_position.MECHANISM,
+    spatial_self.MECHANISM,
+    channel_self.MECHANISM,
+    non_local.MECHANISM,
+    attention_pool.MECHANISM,
+    modified_resnet.MECHANISM,
 )
 
 BY_ID = {mechanism.id: mechanism for mechanism in MECHANISMS}
