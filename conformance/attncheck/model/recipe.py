@@ -16,7 +16,7 @@ Kind = Literal[
     "full_mask",  # all True
     "dead_row_mask",  # a random mask whose first query may attend to nothing
 ]
-Layout = Literal["contiguous", "transposed", "offset", "expanded", "channels_last"]
+Layout = Literal["contiguous", "transposed", "offset", "expanded", "expanded_copy", "channels_last"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,11 @@ class Edit:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make one tensor; equal recipes make equal tensors in every process."""
+    """How to make one tensor; equal recipes make equal tensors in every process.
+
+    `rounded` names a dtype that the values pass through first: what a low precision can hold,
+    kept in a high one.
+    """
 
     shape: tuple[int, ...]
     kind: Kind
@@ -57,6 +61,7 @@ class Recipe:
     scale: float = 1.0
     edits: tuple[Edit, ...] = ()
     layout: Layout = "contiguous"
+    rounded: str = ""
 
     def edit(self, op: str, axis: int | None = None, argument: float | tuple[float, ...] | None = None) -> "Recipe":
         """The recipe with one more edit behind the others."""
@@ -65,16 +70,16 @@ class Recipe:
     def to_json(self) -> list[object]:
         """As it travels."""
         edits = [[e.op, e.axis, e.argument] for e in self.edits]
-        return [self.shape, self.kind, self.seed, self.dtype, self.scale, edits, self.layout]
+        return [self.shape, self.kind, self.seed, self.dtype, self.scale, edits, self.layout, self.rounded]
 
     @staticmethod
     def from_json(data: list[object]) -> "Recipe":
         """The recipe that `to_json` wrote."""
-        shape, kind, seed, dtype, scale, edits, layout = data
+        shape, kind, seed, dtype, scale, edits, layout, rounded = data
         return Recipe(
             tuple(shape), kind, seed, dtype, scale,  # type: ignore[arg-type]  # our own format
             tuple(Edit(op, axis, tuple(a) if isinstance(a, list) else a) for op, axis, a in edits),  # type: ignore[attr-defined]  # ours
-            layout,  # type: ignore[arg-type]  # our own format
+            layout, rounded,  # type: ignore[arg-type]  # our own format
         )  # fmt: skip
 
 

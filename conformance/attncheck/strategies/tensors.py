@@ -39,6 +39,8 @@ def make(recipe: Recipe, device: str = "cpu") -> torch.Tensor:
     tensor = _KINDS[recipe.kind](recipe, _generator(recipe.seed))
     for edit in recipe.edits:
         tensor = _EDITS[edit.op](tensor, edit, recipe)
+    if recipe.rounded:
+        tensor = tensor.to(DTYPES[recipe.rounded])
     tensor = tensor.to(device=device, dtype=DTYPES[recipe.dtype])
     return _laid_out(tensor, recipe.layout)
 
@@ -219,6 +221,8 @@ def _laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
     if layout == "expanded":
         # Stride zero along the first axis: every sample is the first one.
         return tensor[:1].expand(tensor.shape)
+    if layout == "expanded_copy":
+        return tensor[:1].expand(tensor.shape).contiguous()
     if tensor.dim() == 4:
         return tensor.contiguous(memory_format=torch.channels_last)
     return tensor.transpose(0, 1).contiguous().transpose(0, 1)

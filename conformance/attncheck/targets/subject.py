@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 
 from attnref import Mechanism
 from attnref._mechanism import Law
-from attnref._signature import Signature, TensorShape
+from attnref._signature import Dim, Signature, TensorShape
 from attnref.axes import BY_NAME
 
 from attncheck.model.case import Case, Scalar
@@ -79,10 +79,38 @@ class Subject:
         """The law of the contract that the check of that name judges."""
         return next((law for law in self.mechanism.contract.laws if law.id == check), None)
 
-    def places(self, axis: str) -> list[tuple[str, int]]:
-        """Inputs that have the axis, optional ones included, each with its position."""
-        shapes = {**self.inputs, **self.optional}
-        return [(name, shape.axes.index(axis)) for name, shape in shapes.items() if axis in shape.axes]
+    def position(self, ask: Ask, name: str, axis: str) -> int | None:
+        """Where an input of a question has an axis; None if it lacks it or broadcasts along it."""
+        shape = self.inputs.get(name) or self.optional[name]
+        recipe = ask.inputs[name]
+        dims = next(d for d in shape.ranks if len(d) == len(recipe.shape))
+        for index, dim in enumerate(dims):
+            if dim.axis == axis and not (dim.broadcasts and recipe.shape[index] == 1):
+                return index
+        return None
+
+    def places(self, ask: Ask, axis: str) -> list[tuple[str, int]]:
+        """The inputs of a question that have an axis, each with its position.
+
+        An axis that is tied to another, because one tensor plays both roles, is that other one.
+        """
+        same = {axis, *(a for a, b in self.ties.items() if b == axis)}
+        found = [(name, self.position(ask, name, a)) for name in ask.inputs for a in sorted(same)]
+        return [(name, place) for name, place in found if place is not None]
+
+    def has(self, axis: str) -> bool:
+        """Whether some input that is always handed over has the axis as its own."""
+        return any(axis in shape.axes for shape in self.inputs.values())
+
+    def along(self, ask: Ask, axis: str, op: str, argument: float | tuple[float, ...] | None = None) -> Ask:
+        """The question with every input edited along one axis."""
+        for name, place in self.places(ask, axis):
+            ask = ask.edit(name, op, place, argument)
+        return ask
+
+    def playing(self, roles: tuple[str, ...]) -> list[str]:
+        """Inputs that play no other than these roles of the reference."""
+        return [name for name, own in self.interface.inputs.items() if set(own) <= set(roles)]
 
     def output_axis(self, axis: str, output: str = "out") -> int | None:
         """The position of an axis in an output."""
@@ -143,7 +171,7 @@ class Subject:
         return float(case.sizes[axis]) if axis else 1.0
 
 
-def rank_for(shape: TensorShape, sizes: Mapping[str, int]) -> tuple["object", ...]:
+def rank_for(shape: TensorShape, sizes: Mapping[str, int]) -> tuple[Dim, ...]:
     """The longest form of a tensor all of whose axes have sizes."""
     for dims in shape.ranks:
         if all(dim.axis is None or dim.axis in sizes for dim in dims):

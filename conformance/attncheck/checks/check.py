@@ -1,0 +1,111 @@
+"""A check: one claim and the code that tests it, as a value. Nothing registers itself."""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from attncheck.model.case import Case
+from attncheck.model.verdict import Family
+from attncheck.targets.ask import Answer, Ask
+from attncheck.targets.subject import Subject
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """What one case shows against the claim."""
+
+    expected: str
+    actual: str
+    gap: float = float("inf")
+    kind: str = "wrong values"
+
+
+@dataclass(frozen=True)
+class NotJudged:
+    """Why one case says nothing about the claim."""
+
+    reason: str
+
+
+Judgement = Mismatch | NotJudged | None
+# A check asks, gets its answers, and may ask again; it returns its judgement of the case.
+Trial = Generator[Sequence[Ask], Sequence[Answer], Judgement]
+Judge = Callable[[Subject, Case], Trial]
+Applies = Callable[[Subject], str | None]
+Options = Literal["default", "all"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim. `applies` gives the reason why a subject is skipped, or None.
+
+    `basic` checks come first, and what depends on a broken one is blocked by it. `judges_trouble`
+    marks those for which an exception is an answer. `options` says whether the options of the
+    contract vary over the cases. `share` is the part of the budget's cases that it gets.
+    """
+
+    id: str
+    family: Family
+    claim: str
+    judge: Judge
+    applies: Applies
+    doc: str
+    basic: bool = False
+    judges_trouble: bool = False
+    options: Options = "default"
+    share: float = 1.0
+    rank: int = 50
+
+
+def always(subject: Subject) -> str | None:
+    """The check applies to every subject."""
+    return None
+
+
+def check(
+    family: Family,
+    claim: str,
+    *,
+    applies: Applies = always,
+    basic: bool = False,
+    judges_trouble: bool = False,
+    options: Options = "default",
+    share: float = 1.0,
+    rank: int = 50,
+) -> Callable[[Judge], Check]:
+    """Make a Check of a function; its name is the id, its docstring the explanation."""
+
+    def make(judge: Judge) -> Check:
+        doc = " ".join((judge.__doc__ or "").split())
+        name = judge.__name__
+        return Check(name, family, claim, judge, applies, doc, basic, judges_trouble, options, share, rank)
+
+    return make
+
+
+def needs_law(check_id: str) -> Applies:
+    """Applies where the contract lists the law of that name."""
+
+    def applies(subject: Subject) -> str | None:
+        if subject.law(check_id) is None:
+            return f"{check_id} is no law of {subject.mechanism.id}"
+        return None
+
+    return applies
+
+
+def both(*conditions: Applies) -> Applies:
+    """Applies where all conditions do; the first reason against it counts."""
+    return lambda subject: next((r for r in (c(subject) for c in conditions) if r), None)
+
+
+def needs_mask(subject: Subject) -> str | None:
+    """Applies to targets that take a mask or lengths."""
+    return None if subject.masking else "the target takes no mask"
+
+
+def needs_weights(subject: Subject) -> str | None:
+    """Applies where the reference's weights can be put into the target."""
+    if subject.interface.loads:
+        return None
+    return "the target's weights could not be matched with the reference's"

@@ -1,0 +1,24 @@
+"""How a check turns two results into a judgement."""
+
+from torch import Tensor
+
+from attncheck.checks.check import Judgement, Mismatch
+from attncheck.strategies.tolerance import RIGHT, difference
+
+
+def agree(actual: Tensor, expected: Tensor, what: str = "the output", tolerance: float = RIGHT) -> Judgement:
+    """None if the two are equal within `tolerance` of the largest expected value."""
+    if actual.shape != expected.shape:
+        return Mismatch(
+            f"{what} of shape {tuple(expected.shape)}", f"shape {tuple(actual.shape)}", kind="wrong shape"
+        )
+    gap = difference(actual, expected)
+    if gap.gap <= tolerance:
+        return None
+    kind = "NaN" if bool(actual.isnan().any()) and not bool(expected.isnan().any()) else "wrong values"
+    return Mismatch(
+        f"{what} within {tolerance:g} of the largest value, {gap.scale:.3g}",
+        f"off by {gap.gap:.2g} times that: {gap}",
+        gap.gap,
+        kind,
+    )

@@ -1,0 +1,123 @@
+"""Gradients: the reference's values, none missing, none leaking from sample to sample."""
+
+from attncheck.checks.check import Mismatch, NotJudged, Trial, both, check, needs_law, needs_mask, needs_weights
+from attncheck.checks.comparing import agree
+from attncheck.checks.masking import masked, possible
+from attncheck.checks.oracle import expect
+from attncheck.checks.value import has_dead_rows, with_masks
+from attncheck.model.case import Case
+from attncheck.targets.ask import Ask
+from attncheck.targets.subject import Subject
+
+
+def _inputs(subject: Subject) -> tuple[str, ...]:
+    return tuple(n for n, shape in subject.inputs.items() if shape.kind == "float")
+
+
+@check("gradient", "gradients of the inputs are the reference's", applies=needs_weights, options="all", share=0.6, rank=50)
+def input_gradients_match(subject: Subject, case: Case) -> Trial:
+    """A random cotangent is carried back to every input as the reference carries it."""
+    if has_dead_rows(subject, case):
+        return NotJudged("a row sees no key")
+    wanted = _inputs(subject)
+    # By turns all inputs, or one alone: what only works when everything requires a gradient shows.
+    chosen = wanted if case.seed % 2 else (wanted[case.seed // 2 % len(wanted)],)
+    ask = subject.ask(with_masks(subject, case), gradients=chosen)
+    return (yield from _same_gradients(subject, ask, chosen))
+
+
+def _has_parameters(subject: Subject) -> str | None:
+    return None if subject.mechanism.module is not None else "the mechanism has no parameters"
+
+
+@check("gradient", "gradients of the parameters are the reference's", applies=both(_has_parameters, needs_weights), share=0.5, rank=51)
+def parameter_gradients_match(subject: Subject, case: Case) -> Trial:
+    """Every parameter learns, and in the reference's direction."""
+    ask = subject.ask(with_masks(subject, case))
+    trained = tuple(n for n in ask.parameters if n not in subject.interface.absent and "running" not in n)
+    ask = subject.ask(with_masks(subject, case), gradients=trained)
+    return (yield from _same_gradients(subject, ask, trained))
+
+
+def _same_gradients(subject: Subject, ask: Ask, names: tuple[str, ...]) -> Trial:
+    (answer,) = yield [ask]
+    expected = expect(subject, ask).tensors
+    if agree(answer.out, expected["out"]) is not None:
+        return NotJudged("the values are wrong, which another check reports")
+    for name in names:
+        wanted, given = expected.get(f"grad.{name}"), answer.tensors.get(f"grad.{name}")
+        if wanted is None:
+            continue
+        if given is None:
+            if float(wanted.abs().max() if wanted.numel() else 0.0) < 1e-12:
+                continue
+            return Mismatch(f"a gradient of {name}", "None", kind="no gradient")
+        judgement = agree(given, wanted, f"the gradient of {name}")
+        # A gradient that is zero by law is judged by its absolute size, beside what flows elsewhere.
+        if judgement is not None and not _negligible(given, expected):
+            return judgement
+    return None
+
+
+def _negligible(given: "object", expected: "object") -> bool:
+    scale = max((float(t.abs().max()) for n, t in expected.items() if n.startswith("grad.") and t.numel()), default=0.0)  # type: ignore[attr-defined]  # a mapping of tensors
+    return bool(given.numel() == 0 or float(given.abs().max()) <= 1e-7 * max(scale, 1e-3))  # type: ignore[attr-defined]  # a tensor
+
+
+@check("gradient", "no sample moves another's gradient", applies=needs_law("samples_do_not_mix"), share=0.4, rank=52)
+def gradients_do_not_mix(subject: Subject, case: Case) -> Trial:
+    """The gradient of a sample is what it would be alone."""
+    names = _inputs(subject)
+    size = case.sizes["batch"]
+    if size < 2:
+        return NotJudged("batch is 1")
+    chosen = case.seed % size
+    ask = subject.ask(masked(subject, case), gradients=names)
+    other = ask
+    for name in names:
+        place = subject.position(ask, name, "batch")
+        if place is not None:
+            rest = (chosen + 1) % size
+            other = other.edit(name, "renew_at", place, (rest, case.seed + 31))
+    before, after = yield [ask, other]
+    for name in names:
+        place = subject.position(ask, name, "batch")
+        if place is None or f"grad.{name}" not in before.tensors:
+            continue
+        first = before.tensors[f"grad.{name}"].narrow(place, chosen, 1)
+        second = after.tensors[f"grad.{name}"].narrow(place, chosen, 1)
+        judgement = agree(second, first, f"the gradient of sample {chosen} of {name} after changing another")
+        if judgement:
+            return judgement
+    return None
+
+
+def _dead_rows_possible(subject: Subject) -> str | None:
+    if possible(subject, "dead_row_mask") == "dead_row_mask":
+        return None
+    return "no mask of the target can hide every key of one query"
+
+
+@check("gradient", "a fully masked row spoils no gradient", applies=both(needs_mask, _dead_rows_possible), share=0.3, rank=53)
+def dead_rows_leave_gradients_finite(subject: Subject, case: Case) -> Trial:
+    """If a query that may attend to nothing gets finite values, all gradients are finite too."""
+    names = _inputs(subject)
+    ask = subject.ask(masked(subject, case, "dead_row_mask"), gradients=names)
+    if ask.inputs[str(subject.masking)].kind != "dead_row_mask":
+        return NotJudged("lengths hide no single row")
+    (answer,) = yield [ask]
+    if not bool(answer.out.isfinite().all()):
+        return NotJudged("the row itself gives NaN, which is a convention")
+    for name in names:
+        given = answer.tensors.get(f"grad.{name}")
+        if given is not None and not bool(given.isfinite().all()):
+            return Mismatch(f"finite gradients of {name}", "NaN or infinity", kind="NaN")
+    return None
+
+
+CHECKS = (
+    input_gradients_match,
+    parameter_gradients_match,
+    gradients_do_not_mix,
+    dead_rows_leave_gradients_finite,
+)

@@ -1,0 +1,160 @@
+"""Good manners of a module: its inputs, its state and torch's own are left as they were."""
+
+from dataclasses import replace
+
+from attncheck.checks.check import Check, Mismatch, NotJudged, Trial, check
+from attncheck.checks.comparing import agree
+from attncheck.checks.masking import masked
+from attncheck.model.case import Case
+from attncheck.model.recipe import Layout
+from attncheck.targets.subject import Subject
+
+
+@check("hygiene", "inputs are not written to", share=0.6, rank=60)
+def never_mutates_inputs(subject: Subject, case: Case) -> Trial:
+    """Every tensor that was handed over holds after the call what it held before the first one."""
+    # Without gradients a write into a leaf is allowed by torch and goes unseen.
+    (answer,) = yield [subject.ask(masked(subject, case), fresh=True)]
+    mutated = answer.facts.get("mutated")
+    if not mutated:
+        return None
+    return Mismatch("unchanged inputs", f"{', '.join(map(str, mutated))} was written to", kind="mutates")  # type: ignore[call-overload]  # a list of names
+
+
+@check("hygiene", "the same call gives the same answer", share=0.4, rank=61)
+def repeats_itself(subject: Subject, case: Case) -> Trial:
+    """In eval mode a second call with the same inputs gives the same values, under another seed too."""
+    ask = subject.ask(masked(subject, case))
+    first, second = yield [replace(ask, scenario="twice"), replace(ask, scenario="reseeded")]
+    for answer in (first, second):
+        judgement = agree(answer.tensors["again"], answer.out, "the second answer", tolerance=1e-9)
+        if judgement:
+            return judgement
+    return None
+
+
+@check("hygiene", "new contents of an old buffer are seen", share=0.3, rank=62)
+def sees_new_contents(subject: Subject, case: Case) -> Trial:
+    """Overwriting the inputs in place changes the answer as new tensors would."""
+    (answer,) = yield [replace(subject.ask(masked(subject, case)), scenario="refilled")]
+    return agree(answer.tensors["again"], answer.out, "the answer for refilled buffers", tolerance=1e-9)
+
+
+@check("hygiene", "earlier calls leave no trace", share=0.4, rank=63)
+def forgets_other_sizes(subject: Subject, case: Case) -> Trial:
+    """An instance that has seen other sizes answers as a new one does."""
+    ask = subject.ask(masked(subject, case))
+    axis = next((a for a in ("kv_len", "q_len", "height", "tokens", "length", "batch") if subject.has(a)), "batch")
+    if axis in subject.constructor_axes:
+        axis = "batch"
+    shorter = subject.along(ask, axis, "narrow", max(1, case.sizes.get(axis, 1) // 2))
+    _, used, fresh = yield [shorter, ask, replace(ask, fresh=True)]
+    return agree(used.out, fresh.out, "the answer after a call of another size", tolerance=1e-9)
+
+
+@check("hygiene", "the output is memory of its own", share=0.3, rank=64)
+def output_owns_its_memory(subject: Subject, case: Case) -> Trial:
+    """Writing into the output must not write into an input."""
+    (answer,) = yield [subject.ask(case)]
+    if "out" not in answer.facts.get("aliased", ()):  # type: ignore[operator]  # a list of names
+        return None
+    return Mismatch("an output with memory of its own", "it shares memory with an input", kind="aliases")
+
+
+@check("hygiene", "torch's global state is left alone", share=0.3, rank=65)
+def leaves_global_state_alone(subject: Subject, case: Case) -> Trial:
+    """Grad mode, default dtype and device, thread count and torch's own functions stay as they were."""
+    (answer,) = yield [subject.ask(masked(subject, case))]
+    changed = [*answer.facts.get("state_changed", ()), *answer.facts.get("patched", ())]  # type: ignore[misc]  # lists of names
+    if not changed:
+        return None
+    return Mismatch("torch as it was", f"changed: {', '.join(map(str, changed))}", kind="changes global state")
+
+
+@check("hygiene", "without dropout no random number is drawn", share=0.2, rank=66)
+def draws_no_random_numbers(subject: Subject, case: Case) -> Trial:
+    """In eval mode torch's generator stands where it stood."""
+    (answer,) = yield [subject.ask(masked(subject, case))]
+    if not answer.facts.get("rng_moved"):
+        return None
+    return Mismatch("a generator that stands still", "it advanced", kind="draws random numbers")
+
+
+@check("hygiene", "a call leaves the parameters alone", share=0.3, rank=67)
+def keeps_its_parameters(subject: Subject, case: Case) -> Trial:
+    """In eval mode parameters and buffers keep their values, and are the same objects."""
+    (answer,) = yield [replace(subject.ask(masked(subject, case)), scenario="watched")]
+    for fact in ("changed", "replaced", "lost"):
+        names = answer.facts.get(fact)
+        if names:
+            listed = ", ".join(map(str, names))  # type: ignore[call-overload]  # a list of names
+            return Mismatch("the parameters it had", f"{fact}: {listed}", kind="changes its parameters")
+    return None
+
+
+@check("hygiene", "a deep copy answers alike", share=0.2, rank=68)
+def survives_a_deep_copy(subject: Subject, case: Case) -> Trial:
+    """copy.deepcopy after a call gives an instance with the same answers."""
+    (answer,) = yield [replace(subject.ask(case), scenario="deepcopied", fresh=True)]
+    return agree(answer.tensors["again"], answer.out, "the copy's answer", tolerance=1e-9)
+
+
+@check("hygiene", "state_dict carries everything", share=0.2, rank=69)
+def survives_its_state_dict(subject: Subject, case: Case) -> Trial:
+    """A new instance that loads the state_dict gives the same answers."""
+    (answer,) = yield [replace(subject.ask(case), scenario="reloaded", fresh=True)]
+    return agree(answer.tensors["again"], answer.out, "the reloaded instance's answer", tolerance=1e-9)
+
+
+def _strided(layout: Layout, name: str) -> Check:
+    def judge(subject: Subject, case: Case) -> Trial:
+        ask = subject.ask(masked(subject, case))
+        floats = {n: r for n, r in ask.inputs.items() if r.dtype == case.dtype}
+        # Strides of zero make every sample the first one; its twin is the same in plain memory.
+        twin: Layout = "expanded_copy" if layout == "expanded" else "contiguous"
+        plain = replace(ask, inputs={**ask.inputs, **{n: replace(r, layout=twin) for n, r in floats.items()}})
+        strided = replace(ask, inputs={**ask.inputs, **{n: replace(r, layout=layout) for n, r in floats.items()}})
+        usual, unusual = yield [plain, strided]
+        return agree(unusual.out, usual.out, f"the answer for {layout} inputs", tolerance=1e-9)
+
+    judge.__name__ = name
+    judge.__doc__ = f"Inputs with {layout} strides hold the same values and get the same answer."
+    return check("hygiene", f"strides do not matter ({layout})", share=0.3, rank=70)(judge)
+
+
+takes_transposed_inputs = _strided("transposed", "takes_transposed_inputs")
+takes_offset_inputs = _strided("offset", "takes_offset_inputs")
+takes_expanded_inputs = _strided("expanded", "takes_expanded_inputs")
+takes_channels_last_inputs = _strided("channels_last", "takes_channels_last_inputs")
+
+
+def _is_module(subject: Subject) -> str | None:
+    return None if subject.mechanism.module is not None else "the mechanism has no parameters"
+
+
+@check("hygiene", "what is learned is registered", applies=_is_module, share=0.1, rank=59)
+def registers_its_parameters(subject: Subject, case: Case) -> Trial:
+    """Everything that the output depends on is among parameters() and moves with .to()."""
+    (answer,) = yield [replace(subject.ask(case), scenario="watched")]
+    if answer.facts.get("parameters", 1) == 0:
+        return Mismatch("registered parameters", "none", kind="registers nothing")
+    return None if answer.tensors else NotJudged("no answer")
+
+
+CHECKS = (
+    registers_its_parameters,
+    never_mutates_inputs,
+    repeats_itself,
+    sees_new_contents,
+    forgets_other_sizes,
+    output_owns_its_memory,
+    leaves_global_state_alone,
+    draws_no_random_numbers,
+    keeps_its_parameters,
+    survives_a_deep_copy,
+    survives_its_state_dict,
+    takes_transposed_inputs,
+    takes_offset_inputs,
+    takes_expanded_inputs,
+    takes_channels_last_inputs,
+)

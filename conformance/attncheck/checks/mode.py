@@ -1,0 +1,63 @@
+"""Modes that must not change the value: training without dropout, recording gradients, flags."""
+
+from dataclasses import replace
+
+from attncheck.checks.check import Trial, check
+from attncheck.checks.comparing import agree
+from attncheck.checks.masking import masked
+from attncheck.model.case import Case
+from attncheck.targets.subject import Subject
+
+
+def _trains_alike(subject: Subject) -> str | None:
+    if any(law.id == "samples_do_not_mix" and law.only_eval for law in subject.mechanism.contract.laws):
+        return "batch norm sees the whole batch in training"
+    return None
+
+
+@check("mode", "training without dropout gives what eval gives", applies=_trains_alike, share=0.4, rank=80)
+def trains_as_it_evaluates(subject: Subject, case: Case) -> Trial:
+    """With dropout 0, train and eval mode give the same values."""
+    ask = subject.ask(masked(subject, case))
+    evaluated, trained = yield [ask, replace(ask, train=True)]
+    return agree(trained.out, evaluated.out, "the output in training mode")
+
+
+@check("mode", "recording gradients does not change the value", share=0.4, rank=81)
+def same_with_gradients(subject: Subject, case: Case) -> Trial:
+    """The path with gradients and the path without agree."""
+    ask = subject.ask(masked(subject, case))
+    without, recorded = yield [ask, replace(ask, scenario="with_grad")]
+    return agree(recorded.out, without.out, "the output while gradients are recorded")
+
+
+@check("mode", "inference mode gives the same value", share=0.2, rank=82)
+def same_in_inference_mode(subject: Subject, case: Case) -> Trial:
+    """torch.inference_mode changes nothing but the bookkeeping."""
+    ask = subject.ask(masked(subject, case))
+    plain, inference = yield [ask, replace(ask, scenario="inference")]
+    return agree(inference.out, plain.out, "the output in inference mode")
+
+
+def _weights_on_demand(subject: Subject) -> str | None:
+    if "need_weights" in subject.interface.takes:
+        return None
+    return "the target has no switch for its weights"
+
+
+@check("mode", "asking for weights does not change the output", applies=_weights_on_demand, share=0.4, rank=83)
+def same_with_weights(subject: Subject, case: Case) -> Trial:
+    """The path that returns weights and the one that does not give one output."""
+    ask = subject.ask(masked(subject, case))
+    without = replace(ask, options={**ask.options, "need_weights": False})
+    asked = replace(ask, options={**ask.options, "need_weights": True})
+    plain, weighted = yield [without, asked]
+    return agree(weighted.out, plain.out, "the output beside its weights")
+
+
+CHECKS = (
+    trains_as_it_evaluates,
+    same_with_gradients,
+    same_in_inference_mode,
+    same_with_weights,
+)

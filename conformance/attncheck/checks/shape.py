@@ -1,0 +1,94 @@
+"""The target runs at every legal size, and what comes back has the right shape, dtype and device."""
+
+from dataclasses import replace
+
+from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check
+from attncheck.model.case import Case
+from attncheck.targets.ask import Trouble
+from attncheck.targets.subject import Subject
+
+
+def sizes_of(case: Case, axes: tuple[str, ...]) -> str:
+    """Axes and sizes as a message prints them."""
+    return ", ".join(f"{a}={case.sizes[a]}" for a in axes if a in case.sizes)
+
+
+def _raised(trouble: Trouble) -> Mismatch:
+    return Mismatch("a result", f"{trouble} (in the {trouble.stage})", kind=f"raises {trouble.kind}")
+
+
+@check("shape", "a call with legal sizes returns", basic=True, judges_trouble=True, options="all", rank=1)
+def runs_at_every_legal_size(subject: Subject, case: Case) -> Trial:
+    """Whatever the contract allows can be constructed and called, one size of each axis included."""
+    (answer,) = yield [subject.ask(case)]
+    if answer.trouble is None:
+        return None
+    if answer.trouble.stage == "constructor" and not answer.trouble.lost and not _is_base(subject, case):
+        return NotJudged(f"the constructor refuses: {answer.trouble}")
+    return _raised(answer.trouble)
+
+
+def _is_base(subject: Subject, case: Case) -> bool:
+    # What the constructor was seen to accept when the adapter was found.
+    return all(case.sizes[a] > 1 for a in subject.constructor_axes if a in case.sizes)
+
+
+@check("shape", "the output has the shape of the contract", basic=True, options="all", rank=2)
+def output_has_the_right_shape(subject: Subject, case: Case) -> Trial:
+    """Every axis of the output has the size that the reference's annotation gives it."""
+    (answer,) = yield [subject.ask(case)]
+    shape = subject.signature["out"]
+    names = {**case.names, **subject.interface.fixed}
+    expected = tuple(dim.size(names) for dim in shape.dims) if len(shape.ranks) == 1 else None
+    if expected is None:
+        expected = next(tuple(d.size(names) for d in dims) for dims in shape.ranks if len(dims) == answer.out.dim())
+    actual = tuple(answer.out.shape)
+    if actual == expected:
+        return None
+    return Mismatch(f"({', '.join(shape.axes)}) = {expected}", f"{actual}", kind="wrong shape")
+
+
+@check("shape", "the output has the dtype of the inputs", share=0.2, rank=4)
+def output_keeps_the_dtype(subject: Subject, case: Case) -> Trial:
+    """float64, float32, bfloat16 and float16 go in and come out; masks are given where they are taken."""
+    for dtype in subject.dtypes:
+        masking = "random_mask" if subject.masking and case.seed % 2 else ""
+        (answer,) = yield [subject.ask(replace(case, dtype=dtype, masking=_allowed(subject, masking)))]
+        judgement = _same_dtype(dtype, answer.trouble, None if answer.trouble else str(answer.out.dtype))
+        if judgement:
+            return judgement
+    return None
+
+
+output_keeps_the_dtype = replace(output_keeps_the_dtype, judges_trouble=True)
+
+
+def _same_dtype(dtype: str, trouble: Trouble | None, actual: str | None) -> Judgement:
+    if trouble is not None:
+        return Mismatch(f"a result in {dtype}", f"{trouble}", kind=f"raises in {dtype}")
+    if actual == f"torch.{dtype}":
+        return None
+    return Mismatch(f"dtype {dtype}", f"{actual}", kind="wrong dtype")
+
+
+def _allowed(subject: Subject, masking: str) -> str:
+    kinds = subject.interface.maskings
+    return masking if not masking or not kinds or masking in kinds else kinds[0]
+
+
+@check("shape", "the output is on the device of the inputs", share=0.1, rank=5)
+def output_stays_on_the_device(subject: Subject, case: Case) -> Trial:
+    """What goes in on one device comes back from the same."""
+    (answer,) = yield [subject.ask(case)]
+    actual = str(answer.facts.get("device", case.device))
+    if actual.split(":")[0] == case.device.split(":")[0]:
+        return None
+    return Mismatch(f"device {case.device}", actual, kind="wrong device")
+
+
+CHECKS = (
+    runs_at_every_legal_size,
+    output_has_the_right_shape,
+    output_keeps_the_dtype,
+    output_stays_on_the_device,
+)

@@ -1,0 +1,131 @@
+"""The output equals the reference's, with the same weights: in float64, and as well as a dtype can."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from attncheck.checks.check import Applies, Judgement, Mismatch, NotJudged, Trial, both, check, needs_weights
+from attncheck.checks.comparing import agree
+from attncheck.checks.masking import masked
+from attncheck.checks.oracle import expect, in_float64
+from attncheck.model.case import Case
+from attncheck.strategies.tensors import DTYPES
+from attncheck.strategies.tolerance import PRECISE, ROUNDOFF, difference
+from attncheck.targets.subject import Subject
+
+
+def with_masks(subject: Subject, case: Case) -> Case:
+    """The case with a mask by turns, such that no row is left without a visible key."""
+    if case.options.get("causal") or subject.interface.fixed.get("causal"):
+        return masked(subject, case, ("", "padding_mask")[case.seed % 2])
+    return masked(subject, case)
+
+
+def has_dead_rows(subject: Subject, case: Case) -> bool:
+    """Whether a causal alignment leaves some query without a key."""
+    options = {**case.options, **subject.interface.fixed}
+    lower = options.get("alignment") == "lower_right"
+    return bool(options.get("causal")) and lower and case.sizes["q_len"] > case.sizes["kv_len"]
+
+
+@check("value", "the output is the reference's", applies=needs_weights, options="all", rank=40)
+def matches_the_reference(subject: Subject, case: Case) -> Trial:
+    """With the reference's weights, the output is the reference's for every option and mask."""
+    if has_dead_rows(subject, case):
+        return NotJudged("a row sees no key")
+    ask = subject.ask(with_masks(subject, case))
+    (answer,) = yield [ask]
+    return agree(answer.out, expect(subject, ask).out)
+
+
+@check("value", "what is computed in float64 keeps its precision", applies=needs_weights, share=0.5, rank=45)
+def keeps_float64_precision(subject: Subject, case: Case) -> Trial:
+    """Nothing on the way is rounded to a lower precision."""
+    ask = subject.ask(with_masks(subject, case))
+    (answer,) = yield [ask]
+    expected = expect(subject, ask).out
+    if agree(answer.out, expected) is not None:
+        return NotJudged("the values are wrong, which another check reports")
+    return agree(answer.out, expected, tolerance=PRECISE)
+
+
+def _gives_weights(subject: Subject) -> str | None:
+    return None if "weights" in subject.interface.gives else "the target returns no weights"
+
+
+@check("value", "the weights are the reference's", applies=both(needs_weights, _gives_weights), share=0.5, rank=41)
+def weights_match_the_reference(subject: Subject, case: Case) -> Trial:
+    """The attention weights that come back are those that made the output."""
+    ask = subject.ask(with_masks(subject, case))
+    ask = replace(ask, options={**ask.options, "need_weights": True})
+    (answer,) = yield [ask]
+    if "weights" not in answer.tensors:
+        return Mismatch("attention weights", "none came back")
+    expected = expect(subject, ask).tensors["weights"]
+    if subject.interface.conventions.get("weights_returned") == "averaged":
+        expected = expected.mean(1)
+    return agree(answer.tensors["weights"], expected, "the weights")
+
+
+def _supports(dtype: str) -> Applies:
+    return lambda subject: None if dtype in subject.dtypes else f"{dtype} was not asked for"
+
+
+def within_budget(actual: Tensor, like: Tensor, truth: Tensor, what: str = "the output") -> Judgement:
+    """An error of at most 3 times the reference's own in that dtype, plus some roundings of the largest value."""
+    if actual.shape != truth.shape:
+        return Mismatch(f"{what} of shape {tuple(truth.shape)}", f"shape {tuple(actual.shape)}", kind="wrong shape")
+    gap, own = difference(actual, truth), difference(like, truth)
+    allowed = 3 * min(own.gap, 64 * ROUNDOFF[actual.dtype]) + 16 * ROUNDOFF[actual.dtype]
+    if gap.gap <= allowed:
+        return None
+    return Mismatch(
+        f"{what} within {allowed:.2g} of the largest value ({str(actual.dtype).removeprefix('torch.')})",
+        f"off by {gap.gap:.2g} times that, the reference by {own.gap:.2g}: {gap}",
+        gap.gap,
+        "imprecise",
+    )
+
+
+def _in_low_precision(subject: Subject, case: Case, dtypes: Sequence[str]) -> Trial:
+    for dtype in dtypes:
+        ask = subject.ask(replace(with_masks(subject, case), dtype=dtype))
+        (answer,) = yield [ask]
+        if answer.trouble is not None:
+            continue
+        if answer.out.dtype != DTYPES[dtype]:
+            continue
+        truth = expect(subject, in_float64(ask)).out
+        judgement = within_budget(answer.out, expect(subject, ask).out, truth)
+        if judgement:
+            return judgement
+    return None
+
+
+@check(
+    "value", "float32 is as good as float32 can be", applies=both(needs_weights, _supports("float32")), share=0.4, rank=46
+)
+def keeps_float32_precision(subject: Subject, case: Case) -> Trial:
+    """In float32 the error is of the size of the reference's own in float32."""
+    return (yield from _in_low_precision(subject, case, ("float32",)))
+
+
+@check(
+    "value", "half precision is as good as it can be", applies=both(needs_weights, _supports("bfloat16")), share=0.4, rank=47
+)
+def keeps_half_precision(subject: Subject, case: Case) -> Trial:
+    """In bfloat16 and float16 the error is of the size of the reference's own in that dtype."""
+    return (yield from _in_low_precision(subject, case, [d for d in ("bfloat16", "float16") if d in subject.dtypes]))
+
+
+keeps_float32_precision = replace(keeps_float32_precision, judges_trouble=True)
+keeps_half_precision = replace(keeps_half_precision, judges_trouble=True)
+
+CHECKS = (
+    matches_the_reference,
+    weights_match_the_reference,
+    keeps_float64_precision,
+    keeps_float32_precision,
+    keeps_half_precision,
+)

@@ -1,0 +1,126 @@
+"""Which sizes to try: distinct primes, ones, coincidences, one past a block, then at random."""
+
+import random
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from attncheck.model.case import Scalar
+
+# Pairwise different, so that no mix-up of two axes fits by luck; primes where nothing must divide.
+BASE: Mapping[str, int] = {
+    "batch": 2, "heads": 3, "q_len": 5, "kv_len": 7, "head_dim": 4, "v_dim": 11, "model_dim": 12,
+    "query_size": 13, "key_size": 17, "value_size": 19, "hidden": 23, "tokens": 6, "window": 3,
+    "channels": 12, "out_channels": 16, "reduced": 4, "groups": 2, "branches": 3, "height": 5, "width": 7,
+    "time": 3, "length": 9, "kernel": 3, "stride": 1, "reduction": 2, "classes": 10,
+}  # fmt: skip
+
+# Axes along which a kernel works in blocks; their large sizes are worth one case each.
+LONG = ("q_len", "kv_len", "tokens", "height", "width", "length")
+_SMALL = ("reduction", "stride", "groups", "branches", "kernel", "time")
+_DIVIDES = re.compile(r"\b(\w+) % (\w+) == 0")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What sizes must obey: ties, defaults and conditions, all as names and expressions."""
+
+    axes: tuple[str, ...]
+    ties: Mapping[str, str]
+    defaults: Mapping[str, str]
+    conditions: tuple[str, ...]
+    options: Mapping[str, Scalar]
+    fixed: Mapping[str, int]
+
+    @property
+    def primary(self) -> tuple[str, ...]:
+        """Axes whose size is chosen; the others follow."""
+        return tuple(a for a in self.axes if a not in self.ties and a not in self.defaults and a not in self.fixed)
+
+    def complete(self, chosen: Mapping[str, int]) -> dict[str, int] | None:
+        """Sizes of all axes, or None if a condition forbids them."""
+        sizes = {**chosen, **self.fixed}
+        for a, b in self._multiples():
+            if a in self.primary and b in sizes and sizes[b] and sizes[a] % sizes[b]:
+                sizes[a] = sizes[b] * max(1, round(sizes[a] / sizes[b]))
+        sizes |= {a: sizes[b] for a, b in self.ties.items() if b in sizes}
+        names: dict[str, Scalar] = {**self.options, **sizes}
+        for axis, expression in self.defaults.items():
+            if axis not in self.axes and axis not in names:
+                continue
+        for axis, expression in self.defaults.items():
+            sizes.setdefault(axis, int(_value(expression, {**self.options, **sizes})))
+        sizes |= {a: sizes[b] for a, b in self.ties.items() if b in sizes}
+        names = {**self.options, **sizes}
+        return sizes if all(_value(c, names) for c in self.conditions) else None
+
+    def _multiples(self) -> list[tuple[str, str]]:
+        return [pair for c in self.conditions for pair in _DIVIDES.findall(c)]
+
+
+def _value(expression: str, names: Mapping[str, Scalar]) -> int:
+    """The value of a contract's expression. Raises NameError on an unknown name."""
+    return eval(expression, {"__builtins__": {"max": max, "min": min}}, dict(names))  # type: ignore[no-any-return]  # noqa: S307
+
+
+def boundary(rules: Rules, large: int) -> Iterator[dict[str, int]]:
+    """Deterministic sizes: the base, ones, coincidences, and one long axis at a time."""
+    base = {axis: BASE[axis] for axis in rules.primary}
+    plans: list[dict[str, int]] = [{}]
+    plans += [{axis: 1} for axis in rules.primary]
+    plans += [{a: base[b]} for a, b in _coincidences(rules.primary)]
+    plans += [{axis: size} for axis in rules.primary if axis in LONG for size in (large,)]
+    plans += [{"kernel": k} for k in (5, 7) if "kernel" in base]
+    plans += [{"stride": s} for s in (2, 3) if "stride" in base]
+    plans += [{"heads": h} for h in (2, 4) if "heads" in base]
+    yield from _distinct(rules, ({**base, **plan} for plan in plans))
+
+
+def _coincidences(axes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Pairs of axes whose equality hides a mix-up, or reveals one that otherwise raises."""
+    wanted = (
+        ("batch", "heads"), ("q_len", "kv_len"), ("kv_len", "q_len"), ("batch", "q_len"), ("heads", "q_len"),
+        ("v_dim", "head_dim"), ("query_size", "key_size"), ("key_size", "model_dim"), ("key_size", "head_dim"),
+        ("query_size", "head_dim"), ("height", "width"), ("batch", "channels"), ("out_channels", "channels"),
+        ("batch", "out_channels"), ("hidden", "query_size"), ("tokens", "heads"), ("batch", "tokens"),
+    )  # fmt: skip
+    return ((a, b) for a, b in wanted if a in axes and b in axes)
+
+
+def at_random(rules: Rules, seed: int) -> Iterator[dict[str, int]]:
+    """Sizes without end: small ones mostly, now and then two axes equal."""
+    rng = random.Random(seed)
+    failures = 0
+    while failures < 500:
+        chosen = {axis: _draw(axis, rng) for axis in rules.primary}
+        if len(chosen) > 1 and rng.random() < 0.3:
+            a, b = rng.sample(list(chosen), 2)
+            if a not in _SMALL and b not in _SMALL:
+                chosen[a] = chosen[b]
+        sizes = rules.complete(chosen)
+        if sizes is None:
+            failures += 1
+        else:
+            failures = 0
+            yield sizes
+
+
+def _draw(axis: str, rng: random.Random) -> int:
+    if axis == "kernel":
+        return rng.choice((1, 3, 5, 7))
+    if axis in _SMALL:
+        return rng.randint(1, 4)
+    if axis in ("channels", "out_channels", "hidden"):
+        return rng.choice((4, 6, 8, 9, 12, 15, 16, 20))
+    if axis in ("batch", "heads"):
+        return rng.randint(1, 6)
+    return rng.randint(1, 17)
+
+
+def _distinct(rules: Rules, plans: Iterator[dict[str, int]]) -> Iterator[dict[str, int]]:
+    seen: list[dict[str, int]] = []
+    for plan in plans:
+        sizes = rules.complete(plan)
+        if sizes is not None and sizes not in seen:
+            seen.append(sizes)
+            yield sizes
