@@ -4,7 +4,11 @@ from attnref._mechanism import Mechanism
 from attnref.mechanisms import (
     additive,
     attention_pool,
+    cbam_block,
+    cbam_channel,
+    cbam_spatial,
     channel_self,
+    criss_cross,
     cross,
     dot_product,
     kernel_regression,
@@ -14,7 +18,9 @@ from attnref.mechanisms import (
     non_local,
     relative_position,
     scaled_dot_product,
+    selective_kernel,
     spatial_self,
+    squeeze_excitation,
 )
 
 MECHANISMS: tuple[Mechanism, ...] = (
@@ -26,11 +32,17 @@ MECHANISMS: tuple[Mechanism, ...] = (
     multi_head.MECHANISM,
     cross.MECHANISM,
     relative_position.MECHANISM,
+    squeeze_excitation.MECHANISM,
+    cbam_channel.MECHANISM,
+    cbam_spatial.MECHANISM,
+    cbam_block.MECHANISM,
+    selective_kernel.MECHANISM,
     spatial_self.MECHANISM,
     channel_self.MECHANISM,
     non_local.MECHANISM,
     attention_pool.MECHANISM,
     modified_resnet.MECHANISM,
+    criss_cross.MECHANISM,
 )
 
 BY_ID = {mechanism.id: mechanism for mechanism in MECHANISMS}
