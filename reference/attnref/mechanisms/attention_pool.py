@@ -162,7 +162,7 @@ MECHANISM = Mechanism(
                 inputs=("x",),
                 parameters=("key", "position", "value", "output"),
             ),
-            Law("weights_sum_to_one", inputs=("x",), parameters=("value",)),
+            Law("equal_values_hide_the_weights", parameters=("value.weight", "value.bias", "query", "key")),
             Law("ignores_key_bias", parameters=("key.bias",)),
             Law("ignores_opposite_rescaling", parameters=("query", "key")),
             Law("linear_in_values", parameters=("value",)),

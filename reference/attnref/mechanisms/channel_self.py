@@ -159,14 +159,18 @@ MECHANISM = Mechanism(
                 when="not projected and skip == 'identity'",
             ),
             Law(
-                "zero_key_gives_the_mean",
+                "zero_key_adds_the_mean",
                 axes=("out_channels",),
-                parameters=("key", "value"),
+                parameters=("key", "gamma"),
                 when="projected",
             ),
             Law("ignores_opposite_rescaling", parameters=("query", "key"), when="projected"),
             Law("linear_in_values", parameters=("value",), when="projected"),
-            Law("weights_sum_to_one", inputs=("x",), parameters=("value",), when="projected and bias"),
+            Law(
+                "equal_values_hide_the_weights",
+                parameters=("value.weight", "value.bias", "query", "key"),
+                when="projected and bias",
+            ),
         ),
         broken_laws=(
             BrokenLaw(

@@ -45,7 +45,8 @@ class ModifiedResnet(nn.Module):
     `hidden` is the width of the stem and of the first stage; each of the four stages doubles it.
     `layers` counts the blocks of the stages: (3, 4, 6, 3) bottlenecks make a ResNet-50, and the
     default is the smallest network that has every kind of block. The map that reaches the head
-    has (height + 1) // 32 rows: an image has at least 31.
+    has (height + 1) // 32 rows: an image has at least 31. In training, batch norm needs more than
+    one pixel of that map in the whole batch.
     """
 
     def __init__(
@@ -151,11 +152,13 @@ MECHANISM = Mechanism(
             Law("ignores_key_bias", parameters=("head.key.bias",)),
             Law("ignores_opposite_rescaling", parameters=("head.query", "head.key")),
             Law("linear_in_values", parameters=("head.value",)),
-            Law("weights_sum_to_one", inputs=("x",), parameters=("head.value",)),
+            Law(
+                "equal_values_hide_the_weights",
+                parameters=("head.value.weight", "head.value.bias", "head.query", "head.key"),
+            ),
             Law(
                 "zero_norm_hides_the_main_path",
-                inputs=("x",),
-                parameters=("stages.*.norm", "stages.*.main"),
+                parameters=("stages.0.norm.weight", "stages.0.main"),
             ),
         ),
         broken_laws=(

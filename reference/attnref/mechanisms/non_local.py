@@ -103,7 +103,8 @@ class NonLocal(nn.Module):
     """`non_local` for maps of one rank: 1 is a signal, 2 an image, 3 a clip.
 
     `reduced` is half the channels unless given. The last layer, which is `norm` if there is one
-    and else `output`, is zero at birth: a fresh block gives its input back.
+    and else `output`, is zero at birth: a fresh block gives its input back. In training, batch
+    norm needs more than one position in the whole batch.
     """
 
     def __init__(
@@ -221,7 +222,7 @@ MECHANISM = Mechanism(
                 when="pairwise == 'embedded_gaussian'",
             ),
             Law(
-                "zero_key_gives_the_mean",
+                "zero_key_adds_the_mean",
                 axes=_POSITIONS,
                 inputs=("x",),
                 parameters=("key",),
@@ -229,9 +230,8 @@ MECHANISM = Mechanism(
                 when="pairwise == 'embedded_gaussian' and not sub_sample",
             ),
             Law(
-                "weights_sum_to_one",
-                inputs=("x",),
-                parameters=("value",),
+                "equal_values_hide_the_weights",
+                parameters=("value.weight", "value.bias", "query", "key"),
                 only_eval=True,
                 when="pairwise == 'embedded_gaussian' and bias",
             ),
