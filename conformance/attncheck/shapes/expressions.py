@@ -1,0 +1,158 @@
+"""Conditions and dimensions as text: Python expressions over axis names, made from sympy and evaluated."""
+
+import ast
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import sympy
+from sympy.printing.str import StrPrinter
+
+
+class UntranslatableError(Exception):
+    """An expression has a symbol or a function that has no place in a condition on sizes."""
+
+
+class _PythonText(StrPrinter):  # type: ignore[misc]  # sympy ships no types
+    """Prints what torch's symbolic shapes are made of; refuses everything else."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def _print_Symbol(self, symbol: Any) -> str:
+        if symbol.name not in self.names:
+            raise UntranslatableError(f"{symbol.name} is not the size of an axis")
+        return self.names[symbol.name]
+
+    def _print_Relational(self, relation: Any) -> str:
+        return f"({self._print(relation.lhs)} {relation.rel_op} {self._print(relation.rhs)})"
+
+    def _print_And(self, expression: Any) -> str:
+        return f"({' and '.join(self._print(part) for part in expression.args)})"
+
+    def _print_Or(self, expression: Any) -> str:
+        return f"({' or '.join(self._print(part) for part in expression.args)})"
+
+    def _print_Not(self, expression: Any) -> str:
+        return f"(not {self._print(expression.args[0])})"
+
+    def _print_Float(self, number: Any) -> str:
+        if number != int(number):
+            raise UntranslatableError(f"{number} is a fraction in floating point")
+        return str(int(number))
+
+    def _print_floor(self, expression: Any) -> str:
+        above, below = sympy.fraction(sympy.together(expression.args[0]))
+        return f"(({self._print(above)}) // ({self._print(below)}))"
+
+    def _print_Function(self, expression: Any) -> str:
+        kind, args = type(expression).__name__, expression.args
+        if kind in ("CeilToInt", "FloorToInt", "TruncToInt"):
+            return self._rounded(kind, args[0])
+        if kind == "Identity":
+            return str(self._print(args[0]))
+        if kind in _FORMS:
+            return _FORMS[kind].format(*(self._print(argument) for argument in args))
+        raise UntranslatableError(f"{kind} is not known")
+
+    # torch's Max and Min are no sympy functions, so the printer would not find them above.
+    _print_Max = _print_Min = _print_Function
+
+    def _rounded(self, kind: str, ratio: Any) -> str:
+        if type(ratio).__name__ != "IntTrueDiv":
+            raise UntranslatableError(f"{kind} of {ratio} is not known")
+        above, below = (self._print(part) for part in ratio.args)
+        return f"(-((-({above})) // ({below})))" if kind == "CeilToInt" else f"(({above}) // ({below}))"
+
+
+_FORMS = {
+    "FloorDiv": "(({}) // ({}))",
+    "CleanDiv": "(({}) // ({}))",
+    "Mod": "(({}) % ({}))",
+    "PythonMod": "(({}) % ({}))",
+    "ModularIndexing": "((({}) // ({})) % ({}))",
+    "PowByNatural": "(({}) ** ({}))",
+    "Where": "(({1}) if ({0}) else ({2}))",
+    "Max": "max({}, {})",
+    "Min": "min({}, {})",
+}
+
+
+def text_of(expression: object, names: Mapping[str, str]) -> str:
+    """Print a sympy expression, its symbols renamed by `names`. Raises UntranslatableError."""
+    return plain(_PythonText(names).doprint(expression))
+
+
+@functools.lru_cache(maxsize=16384)
+def plain(text: str) -> str:
+    """The expression without needless parentheses."""
+    return ast.unparse(ast.parse(text.strip(), mode="eval"))
+
+
+@functools.lru_cache(maxsize=16384)
+def names_in(text: str) -> tuple[str, ...]:
+    """The axes of an expression, in order of appearance."""
+    nodes = [n for n in ast.walk(ast.parse(text.strip(), mode="eval")) if isinstance(n, ast.Name)]
+    nodes.sort(key=lambda node: node.col_offset)
+    return tuple(dict.fromkeys(node.id for node in nodes if node.id not in ("max", "min")))
+
+
+@functools.lru_cache(maxsize=16384)
+def _compiled(text: str) -> Any:
+    return compile(text.strip(), "<sizes>", "eval")
+
+
+def value(text: str, sizes: Mapping[str, object]) -> Any:
+    """Evaluate an expression; sizes may be symbolic integers. Raises NameError for an unknown axis."""
+    return eval(_compiled(text), {"__builtins__": {"max": max, "min": min}}, dict(sizes))  # noqa: S307
+
+
+def holds(text: str, sizes: Mapping[str, int]) -> bool:
+    """Whether a condition is true at these sizes; one that divides by zero there is not."""
+    try:
+        return bool(value(text, sizes))
+    except ZeroDivisionError:
+        return False
+
+
+def both(conditions: Iterable[str]) -> str:
+    """The conjunction of some conditions."""
+    parts = [f"({condition})" for condition in dict.fromkeys(conditions) if condition != "True"]
+    return plain(" and ".join(parts)) if parts else "True"
+
+
+def either(conditions: Iterable[str]) -> str:
+    """The disjunction of some conditions."""
+    parts = [f"({condition})" for condition in dict.fromkeys(conditions)]
+    return plain(" or ".join(parts)) if parts else "False"
+
+
+_OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.GtE,
+    ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt,
+}  # fmt: skip
+
+
+def negation(condition: str) -> str:
+    """The opposite condition, without a leading `not` where a comparison can be turned round."""
+    node = ast.parse(condition.strip(), mode="eval").body
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _OPPOSITE:
+        node.ops = [_OPPOSITE[type(node.ops[0])]()]
+        return ast.unparse(node)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        return ast.unparse(node.operand)
+    return plain(f"not ({condition})")
+
+
+def differs(shape: tuple[str, ...], expected: tuple[str, ...]) -> str:
+    """The condition under which two lists of dimensions are not the same."""
+    if len(shape) != len(expected):
+        return "True"
+    pairs = [(a, b) for a, b in zip(shape, expected, strict=True) if plain(a) != plain(b)]
+    return either(f"({a}) != ({b})" for a, b in pairs)
+
+
+def as_sizes(values: Mapping[str, object]) -> dict[str, int]:
+    """The same mapping with plain integers."""
+    return {name: int(cast(Any, number)) for name, number in values.items()}
