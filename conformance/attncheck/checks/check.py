@@ -41,7 +41,8 @@ class Check:
 
     `basic` checks come first, and what depends on a broken one is blocked by it. `judges_trouble`
     marks those for which an exception is an answer. `options` says whether the options of the
-    contract vary over the cases. `share` is the part of the budget's cases that it gets.
+    contract vary over the cases. `share` is the part of the budget's cases that it gets. A check
+    with a `deviation` does not fail: what breaks it follows that option of a convention.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Check:
     options: Options = "default"
     share: float = 1.0
     rank: int = 50
+    deviation: str = ""
 
 
 def always(subject: Subject) -> str | None:
@@ -72,13 +74,14 @@ def check(
     options: Options = "default",
     share: float = 1.0,
     rank: int = 50,
+    deviation: str = "",
 ) -> Callable[[Judge], Check]:
     """Make a Check of a function; its name is the id, its docstring the explanation."""
 
     def make(judge: Judge) -> Check:
         doc = " ".join((judge.__doc__ or "").split())
         name = judge.__name__
-        return Check(name, family, claim, judge, applies, doc, basic, judges_trouble, options, share, rank)
+        return Check(name, family, claim, judge, applies, doc, basic, judges_trouble, options, share, rank, deviation)
 
     return make
 
