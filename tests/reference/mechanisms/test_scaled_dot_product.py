@@ -115,6 +115,20 @@ def test_a_fully_masked_row_gives_zeros_and_zero_gradients(maker):
     assert filled[:, :, 2].any()
 
 
+def test_a_row_whose_bias_is_minus_infinity_gives_zeros_and_zero_gradients(maker):
+    """Unlike a mask, a bias does not stop a NaN gradient on its way back to q and k."""
+    q, k, v = (t.requires_grad_() for t in example(maker))
+    bias = torch.zeros(1, 1, 5, 11, dtype=torch.float64, device=q.device)
+    bias[..., 2, :] = -math.inf
+
+    out = scaled_dot_product(q, k, v, bias=bias)
+    out.square().sum().backward()
+
+    assert not out[:, :, 2].any()
+    assert not q.grad[:, :, 2].any()
+    assert all(t.grad.isfinite().all() for t in (q, k, v))
+
+
 def test_a_masked_key_loses_to_any_score(device):
     """MH-8: scores below -1e9 lose to a fill of -1e9."""
     q, k = torch.tensor([[[[1e10]]]], device=device).double(), torch.tensor([[[[-1.0], [1.0]]]]).double()
