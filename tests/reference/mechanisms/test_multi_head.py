@@ -31,10 +31,11 @@ def by_heads(module, q, k, v, visible):
     return out if module.output.bias is None else out + module.output.bias
 
 
+@pytest.mark.parametrize("masking", ["none", "rank 3", "rank 4", "lengths", "lengths per query", "both"])
 @given(
     batch=sizes, q_len=sizes, kv_len=sizes, heads=st.integers(1, 3), head_dim=widths, v_dim=widths,
     query_size=widths, key_size=widths, value_size=widths, bias=st.booleans(), causal=st.booleans(),
-    alignment=st.sampled_from(["upper_left", "lower_right"]), masking=st.sampled_from([None, 3, 4, "lens"]),
+    alignment=st.sampled_from(["upper_left", "lower_right"]),
 )  # fmt: skip
 def test_it_is_one_attention_per_head(
     maker, agrees, randomise, batch, q_len, kv_len, heads, head_dim, v_dim, query_size, key_size, value_size,
@@ -46,16 +47,19 @@ def test_it_is_one_attention_per_head(
     q, k, v = draw(batch, q_len, query_size), draw(batch, kv_len, key_size), draw(batch, kv_len, value_size)
     noise = draw(batch, heads, q_len, kv_len)
     visible, given_mask = torch.ones_like(noise, dtype=torch.bool), {}
-    if masking == 3:
-        given_mask = {"mask": draw(batch, q_len, kv_len) > -0.5}
+    if masking == "rank 3":
+        given_mask["mask"] = draw(batch, q_len, kv_len) > -0.5
         visible &= given_mask["mask"][:, None]
-    elif masking == 4:
-        given_mask = {"mask": noise > -0.5}
+    if masking in ("rank 4", "both"):
+        given_mask["mask"] = noise > -0.5
         visible &= given_mask["mask"]
-    elif masking == "lens":
-        given_mask = {"valid_lens": torch.arange(batch, device=q.device)}
-        positions = torch.arange(kv_len, device=q.device)
-        visible &= positions < given_mask["valid_lens"][:, None, None, None]
+    if masking in ("lengths", "lengths per query", "both"):
+        lengths = torch.arange(batch * q_len, device=q.device).reshape(batch, q_len) % (kv_len + 1)
+        if masking != "lengths per query":
+            lengths = torch.arange(batch, device=q.device) % (kv_len + 1)
+        given_mask["valid_lens"] = lengths
+        per_query = lengths if masking == "lengths per query" else lengths[:, None].expand(batch, q_len)
+        visible &= torch.arange(kv_len, device=q.device) < per_query[:, None, :, None]
     if causal:
         start = kv_len - q_len if alignment == "lower_right" else 0
         visible &= torch.ones(q_len, kv_len, device=q.device).tril(start).bool()
