@@ -66,6 +66,23 @@ def randomise(maker: Callable[[int], Draw]) -> Callable[..., torch.nn.Module]:
 
 
 @pytest.fixture(scope="session")
+def lived(
+    maker: Callable[[int], Draw], randomise: Callable[..., torch.nn.Module]
+) -> Callable[..., torch.nn.Module]:
+    """Give a module new values, and statistics as if its batch norms had seen data; in evaluation."""
+
+    def season(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+        draw = maker(seed + 1)
+        for part in randomise(module, seed).modules():
+            if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+                part.running_mean.copy_(draw(*part.running_mean.shape))
+                part.running_var.copy_(draw(*part.running_var.shape) / 2 + 1)
+        return module.eval()
+
+    return season
+
+
+@pytest.fixture(scope="session")
 def silent_parameters() -> Callable[[torch.nn.Module], list[str]]:
     """Names of the parameters whose gradient is missing, zero everywhere, or not finite."""
 

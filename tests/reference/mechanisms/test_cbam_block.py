@@ -17,16 +17,6 @@ seeds = st.integers(0, 99)
 odd = st.sampled_from([1, 3, 5])
 
 
-def lived(module, maker, seed=3):
-    """A module whose batch norms have seen data, in evaluation."""
-    draw = maker(seed)
-    for norm in module.modules():
-        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
-            norm.running_mean.copy_(draw(*norm.running_mean.shape))
-            norm.running_var.copy_(draw(*norm.running_var.shape) / 2 + 1)
-    return module.eval()
-
-
 def windows(x, side, stride, fill):
     """Every window of the padded map: `batch channels rows columns side side`."""
     padded = F.pad(x, (side // 2,) * 4, value=fill)
@@ -69,9 +59,9 @@ def samples_do_not_mix(call, x):
     return torch.allclose(call(changed)[0], call(x)[0], rtol=1e-9, atol=1e-12)
 
 
-def example(maker, randomise, channels=12, out_channels=12, **options):
-    module = randomise(CbamBlock(channels, out_channels, reduction=3, **options))
-    return lived(module, maker), maker(1)(2, channels, 5, 7)
+def example(maker, lived, channels=12, out_channels=12, **options):
+    module = lived(CbamBlock(channels, out_channels, reduction=3, **options))
+    return module, maker(1)(2, channels, 5, 7)
 
 
 @given(
@@ -80,7 +70,7 @@ def example(maker, randomise, channels=12, out_channels=12, **options):
     skip=st.sampled_from(["projection", "pooled"]), bias=st.booleans(), training=st.booleans(), seed=seeds,
 )  # fmt: skip
 def test_it_is_the_sum_of_gated_features_and_skip(
-    maker, agrees, randomise, batch, channels, out_channels, height, width, kernel, gate_kernel, stride,
+    maker, agrees, lived, batch, channels, out_channels, height, width, kernel, gate_kernel, stride,
     reduction, skip, bias, training, seed,
 ):  # fmt: skip
     rows, columns = (height - 1) // stride + 1, (width - 1) // stride + 1
@@ -89,7 +79,7 @@ def test_it_is_the_sum_of_gated_features_and_skip(
         channels, out_channels, kernel=kernel, gate_kernel=gate_kernel, stride=stride,
         reduction=min(reduction, out_channels), skip=skip, bias=bias,
     )  # fmt: skip
-    lived(randomise(module, seed), maker, seed).train(training)
+    lived(module, seed).train(training)
     x = maker(seed + 1)(batch, channels, height, width)
 
     out = module(x)
@@ -100,8 +90,8 @@ def test_it_is_the_sum_of_gated_features_and_skip(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("skip", ["projection", "pooled"])
-def test_low_precision_stays_near_float64(maker, agrees, randomise, dtype, skip):
-    module, x = example(maker, randomise, out_channels=6, stride=2, skip=skip)
+def test_low_precision_stays_near_float64(maker, agrees, lived, dtype, skip):
+    module, x = example(maker, lived, out_channels=6, stride=2, skip=skip)
     module, x = module.to(dtype), x.to(dtype)
 
     out = module(x)
@@ -112,8 +102,8 @@ def test_low_precision_stays_near_float64(maker, agrees, randomise, dtype, skip)
 
 @pytest.mark.parametrize("skip", ["projection", "pooled"])
 @pytest.mark.parametrize("training", [False, True])
-def test_one_backward_reaches_every_parameter(maker, randomise, silent_parameters, skip, training):
-    module, x = example(maker, randomise, out_channels=6, stride=2, skip=skip)
+def test_one_backward_reaches_every_parameter(maker, lived, silent_parameters, skip, training):
+    module, x = example(maker, lived, out_channels=6, stride=2, skip=skip)
 
     module.train(training)(x).square().sum().backward()
 
@@ -133,8 +123,8 @@ def test_gradients_are_those_of_finite_differences(maker):
     stride=st.integers(1, 2),
     skip=st.sampled_from(["projection", "pooled"]),
 )
-def test_its_laws_hold(maker, agrees, randomise, seed, training, stride, skip):
-    module = lived(randomise(CbamBlock(6, 8, reduction=2, stride=stride, skip=skip), seed), maker)
+def test_its_laws_hold(maker, agrees, lived, randomise, seed, training, stride, skip):
+    module = lived(CbamBlock(6, 8, reduction=2, stride=stride, skip=skip), seed)
     x = maker(seed + 1)(3, 6, 5, 7)
 
     assert samples_do_not_mix(module, x)
@@ -153,8 +143,8 @@ def test_its_laws_hold(maker, agrees, randomise, seed, training, stride, skip):
 
 
 @given(seed=seeds, training=st.booleans())
-def test_laws_of_the_identity_hold_where_shapes_agree(maker, randomise, seed, training):
-    module = lived(randomise(CbamBlock(6, 6, reduction=2), seed), maker).train(training)
+def test_laws_of_the_identity_hold_where_shapes_agree(maker, lived, seed, training):
+    module = lived(CbamBlock(6, 6, reduction=2), seed).train(training)
     x = maker(seed + 1)(3, 6, 5, 7)
 
     assert bool((module(x) >= x.clamp(min=0)).all())
@@ -164,8 +154,8 @@ def test_laws_of_the_identity_hold_where_shapes_agree(maker, randomise, seed, tr
     assert torch.equal(module(x), x.clamp(min=0))
 
 
-def test_what_might_be_expected_does_not_hold(maker, randomise):
-    module, x = example(maker, randomise)
+def test_what_might_be_expected_does_not_hold(maker, lived):
+    module, x = example(maker, lived)
     broken = [claim.law.id for claim in MECHANISM.contract.broken_laws]
 
     assert broken == ["samples_do_not_mix", "follows_pixel_order", "zero_input_gives_zero"]
@@ -207,9 +197,9 @@ class PermutesTwice(nn.Module):
         return torch.relu(y + block.skip(x)).transpose(0, 1)
 
 
-def test_a_layout_turned_twice_is_seen(maker, randomise):
+def test_a_layout_turned_twice_is_seen(maker, lived):
     """CB-2 runs where batch and out_channels are equal; samples then leak into each other."""
-    block = lived(randomise(CbamBlock(5, 8, reduction=2)), maker)
+    block = lived(CbamBlock(5, 8, reduction=2))
     article = PermutesTwice(block)
     x = maker(1)(8, 5, 3, 7)
 
