@@ -13,6 +13,7 @@ BASE: Mapping[str, int] = {
     "query_size": 13, "key_size": 17, "value_size": 19, "hidden": 23, "tokens": 6, "window": 3,
     "channels": 12, "out_channels": 16, "reduced": 4, "groups": 2, "branches": 3, "height": 5, "width": 7,
     "time": 3, "length": 9, "kernel": 3, "stride": 1, "reduction": 2, "classes": 10,
+    "gate_kernel": 5, "least_reduced": 3,
 }  # fmt: skip
 
 # Axes along which a kernel works in blocks; their large sizes are worth one case each.
