@@ -44,16 +44,27 @@ class Rules:
         for a, b in self._multiples():
             if a in self.primary and b in sizes and sizes[b] and sizes[a] % sizes[b]:
                 sizes[a] = sizes[b] * max(1, round(sizes[a] / sizes[b]))
-        sizes |= {a: sizes[b] for a, b in self.ties.items() if b in sizes}
+        if not self._follow(sizes):
+            return None
         names: dict[str, Scalar] = {**self.options, **sizes}
-        for axis, expression in self.defaults.items():
-            if axis not in self.axes and axis not in names:
-                continue
-        for axis, expression in self.defaults.items():
-            sizes.setdefault(axis, int(_value(expression, {**self.options, **sizes})))
-        sizes |= {a: sizes[b] for a, b in self.ties.items() if b in sizes}
-        names = {**self.options, **sizes}
         return sizes if all(_value(c, names) for c in self.conditions) else None
+
+    def _follow(self, sizes: dict[str, int]) -> bool:
+        """Fill in what is tied to other sizes or follows from them; False if they wait for each other."""
+        waiting = {**{a: b for a, b in self.ties.items()}, **{a: e for a, e in self.defaults.items() if a not in self.ties}}
+        waiting = {axis: expression for axis, expression in waiting.items() if axis not in sizes or axis in self.ties}
+        while waiting:
+            ready = {}
+            for axis, expression in waiting.items():
+                try:
+                    ready[axis] = int(_value(expression, {**self.options, **sizes}))
+                except NameError:
+                    continue
+            if not ready:
+                return False
+            sizes |= ready
+            waiting = {axis: e for axis, e in waiting.items() if axis not in ready}
+        return True
 
     def _multiples(self) -> list[tuple[str, str]]:
         return [pair for c in self.conditions for pair in _DIVIDES.findall(c)]

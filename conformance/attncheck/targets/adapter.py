@@ -22,6 +22,8 @@ class Interface:
     takes       optional inputs and options of the reference that the target understands
     fixed       options that hold for every call, such as {"causal": True}
     absent      parameters of the reference that the target does not have; they are zero
+    identity    those it does not have and that are the identity instead
+    derived     axes whose size follows from others in the target: axis -> expression
     free        axes whose size the target lets one choose apart from the others
     loads       whether the reference's weights can be put into the target
     gives       outputs that come back
@@ -29,7 +31,8 @@ class Interface:
     maskings    kinds of masks that can be handed over, where they are not all of them
     notes       what was assumed, one line each, for the header
     refuses     rules on sizes that the target has beyond the contract's
-    verified    whether the adapter was found to agree numerically with the reference
+    certainty   "verified" if the adapter agrees numerically with the reference, "named" if names
+                alone speak for it, "guessed" if not even these, "written" if a person wrote it
     """
 
     mechanism: str
@@ -37,6 +40,8 @@ class Interface:
     takes: tuple[str, ...] = ()
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
+    identity: tuple[str, ...] = ()
+    derived: Mapping[str, str] = field(default_factory=dict)
     free: tuple[str, ...] = ()
     loads: bool = True
     gives: tuple[str, ...] = ("out",)
@@ -44,7 +49,7 @@ class Interface:
     maskings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     refuses: tuple[str, ...] = ()
-    verified: bool = True
+    certainty: str = "verified"
     conventions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -58,7 +63,7 @@ class Adapter(Protocol):
     def build(self, names: Mapping[str, Scalar]) -> Any:
         """A new instance for sizes and options; a plain function is its own instance."""
 
-    def load(self, built: Any, parameters: Mapping[str, Tensor]) -> None:
+    def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
         """Put the reference's parameters into the instance."""
 
     def call(
@@ -66,7 +71,9 @@ class Adapter(Protocol):
     ) -> Mapping[str, Tensor]:
         """Call the instance; the result is named and laid out as the reference's."""
 
-    def parameter_gradients(self, built: Any) -> Mapping[str, Tensor | None]:
+    def parameter_gradients(
+        self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
+    ) -> Mapping[str, Tensor | None]:
         """Gradients of the instance's parameters in canonical form, after a backward pass."""
 
 
@@ -100,7 +107,7 @@ class Reference:
             return self.mechanism.call
         return build_reference(self.mechanism, names)
 
-    def load(self, built: Any, parameters: Mapping[str, Tensor]) -> None:
+    def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
         if isinstance(built, nn.Module):
             load_by_name(built, parameters)
 
@@ -115,7 +122,9 @@ class Reference:
         results = result if isinstance(result, tuple) else (result,)
         return dict(zip(self.mechanism.outputs, results, strict=False))
 
-    def parameter_gradients(self, built: Any) -> Mapping[str, Tensor | None]:
+    def parameter_gradients(
+        self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
+    ) -> Mapping[str, Tensor | None]:
         return {n: p.grad for n, p in built.named_parameters()} if isinstance(built, nn.Module) else {}
 
 

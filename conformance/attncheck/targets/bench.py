@@ -34,9 +34,9 @@ class Bench:
         try:
             built = self._instance(ask)
             stage = "weights"
-            self._load(built, ask)
+            parameters = self._load(built, ask)
             stage = "forward"
-            return self._answer(built, ask)
+            return self._answer(built, ask, parameters)
         except _BackwardError as error:
             return Answer(trouble=_trouble("backward", error.__cause__ or error))
         except (Exception, SystemExit, KeyboardInterrupt) as error:
@@ -53,14 +53,15 @@ class Bench:
             self.built[key] = built
         return self.built[key]
 
-    def _load(self, built: Any, ask: Ask) -> None:
+    def _load(self, built: Any, ask: Ask) -> dict[str, Tensor]:
         if isinstance(built, nn.Module):
             built.train(ask.train)
         parameters = {name: self._tensor(recipe, ask.device) for name, recipe in ask.parameters.items()}
         with no_grad():
-            self.adapter.load(built, parameters)
+            self.adapter.load(built, parameters, ask.names)
+        return parameters
 
-    def _answer(self, built: Any, ask: Ask) -> Answer:
+    def _answer(self, built: Any, ask: Ask, parameters: Mapping[str, Tensor]) -> Answer:
         inputs = {n: make(r, ask.device) for n, r in ask.inputs.items()}
         before = {n: digest(t) for n, t in inputs.items()}
         state = _global_state()
@@ -84,11 +85,17 @@ class Bench:
         facts |= {k: results.pop(k) for k in [k for k, v in results.items() if not isinstance(v, Tensor)]}
         tensors = {n: t.detach() for n, t in results.items()}
         if wants_gradients:
-            tensors |= self._gradients(built, results, inputs, ask, facts)
+            tensors |= self._gradients(built, results, inputs, ask, facts, parameters)
         return Answer(tensors, facts)
 
     def _gradients(
-        self, built: Any, results: Mapping[str, Tensor], inputs: Mapping[str, Tensor], ask: Ask, facts: dict[str, object]
+        self,
+        built: Any,
+        results: Mapping[str, Tensor],
+        inputs: Mapping[str, Tensor],
+        ask: Ask,
+        facts: dict[str, object],
+        parameters: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
         """Gradients of ⟨out, cotangent⟩ by name; a missing one is a fact, not zeros."""
         out = results["out"]
@@ -100,7 +107,7 @@ class Bench:
         except Exception as error:
             raise _BackwardError from error
         gradients: dict[str, Tensor | None] = {n: t.grad for n, t in inputs.items()}
-        gradients |= self.adapter.parameter_gradients(built)
+        gradients |= self.adapter.parameter_gradients(built, parameters, ask.names)
         facts["no_gradient"] = [n for n in ask.gradients if gradients.get(n) is None]
         return {f"grad.{n}": g.detach() for n in ask.gradients if (g := gradients.get(n)) is not None}
 
@@ -127,7 +134,9 @@ def _restore(state: Mapping[str, Any]) -> None:
     torch.set_grad_enabled(state["grad mode"])
     torch.set_default_dtype(state["default dtype"])
     torch.set_default_device(None if state["default device"] == _CPU else state["default device"])
-    torch.use_deterministic_algorithms(state["deterministic algorithms"])
+    if torch.are_deterministic_algorithms_enabled() != state["deterministic algorithms"]:
+        # Not in every case: the first call imports the whole compiler, which takes a second.
+        torch.use_deterministic_algorithms(state["deterministic algorithms"])
 
 
 def _global_state() -> dict[str, object]:

@@ -12,6 +12,7 @@ from attnref.axes import BY_NAME
 
 from attncheck.model.case import Case, Scalar
 from attncheck.model.recipe import Kind, Recipe
+from attncheck.strategies.sizes import Rules
 from attncheck.targets.adapter import Interface, Reference, parameter_shapes, signature_of
 from attncheck.targets.ask import Ask
 
@@ -145,7 +146,9 @@ class Subject:
         recipes = {}
         for index, (name, shape) in enumerate(shapes.items()):
             recipe = Recipe(shape, _parameter_kind(name, shape), case.seed * 1009 + 100 + index, case.dtype)
-            recipes[name] = recipe.edit("zero") if name in self.interface.absent else recipe
+            if name in self.interface.absent:
+                recipe = recipe.edit("zero")
+            recipes[name] = recipe.edit("identity") if name in self.interface.identity else recipe
         return recipes
 
     def _input(self, name: str, shape: TensorShape, case: Case, index: int) -> Recipe:
@@ -169,6 +172,28 @@ class Subject:
     def _longest(self, name: str, case: Case) -> float:
         axis = self.mechanism.contract.lengths.get(name)
         return float(case.sizes[axis]) if axis else 1.0
+
+
+def rules_of(subject: Subject, options: dict[str, Scalar]) -> Rules:
+    """What the sizes of a subject must obey."""
+    contract, interface = subject.mechanism.contract, subject.interface
+    stated = {**contract.defaults, **interface.derived}
+    defaults = {a: e for a, e in stated.items() if a not in interface.free and a not in subject.ties}
+    fixed = {a: int(v) for a, v in interface.fixed.items() if a in subject.axes and isinstance(v, int)}
+    return Rules(
+        axes=subject.axes,
+        ties=subject.ties,
+        defaults={a: e for a, e in defaults.items() if a not in fixed},
+        conditions=(*(rule.holds for rule in contract.rules), *interface.refuses),
+        options=options,
+        fixed=fixed,
+    )
+
+
+def default_options(subject: Subject) -> dict[str, Scalar]:
+    """Every option of the contract at its default, or at what the target always does."""
+    options = {o.name: o.values[0] for o in subject.mechanism.contract.options}
+    return {**options, **{k: v for k, v in subject.interface.fixed.items() if k in options}}
 
 
 def rank_for(shape: TensorShape, sizes: Mapping[str, int]) -> tuple[Dim, ...]:

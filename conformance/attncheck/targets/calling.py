@@ -1,0 +1,173 @@
+"""Guesses at how a target is called: which argument is which tensor, in which layout."""
+
+import ast
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attnref import Mechanism
+
+from attncheck.targets.adapter import signature_of
+from attncheck.targets.found import Argument
+from attncheck.targets.layouts import layouts_of
+from attncheck.targets.names import CAUSAL, MASKS, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, roles_for
+
+# Names by which the mechanisms call what queries, keys and values are elsewhere.
+_ALIASES = {"queries": "q", "keys": "k", "values": "v", "x": "x", "y": "kv", "scores": "x"}
+
+
+@dataclass(frozen=True)
+class Calling:
+    """Arguments of a call and the inputs they stand for."""
+
+    inputs: Mapping[str, tuple[str, ...]]
+    arguments: tuple[Argument, ...]
+    layout: str
+    cost: float
+    by_name: bool
+
+
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a callable, from its docstring's first line if it has no signature."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        parameters = _documented(inspect.getdoc(function) or "").parameters.values()
+    return [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def _documented(text: str) -> inspect.Signature:
+    """The signature that a builtin's docstring begins with."""
+    head = text.strip().split(" -> ")[0].replace("\n", " ")
+    try:
+        function = ast.parse(f"def {head}: ...").body[0]
+    except SyntaxError:
+        return inspect.Signature()
+    assert isinstance(function, ast.FunctionDef)
+    arguments = function.args
+    names = [a.arg for a in arguments.args]
+    missing = len(names) - len(arguments.defaults)
+    made = [
+        inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=inspect.Parameter.empty if i < missing else None)
+        for i, n in enumerate(names)
+    ]
+    made += [inspect.Parameter(a.arg, inspect.Parameter.KEYWORD_ONLY, default=None) for a in arguments.kwonlyargs]
+    return inspect.Signature(made)
+
+
+def structures(mechanism: Mechanism) -> list[dict[str, tuple[str, ...]]]:
+    """How the reference's inputs may be grouped into tensors, the finest grouping first."""
+    required = [t.name for t in signature_of(mechanism).inputs if not t.optional]
+    finest = {name: (name,) for name in required}
+    if required[:3] in (["q", "k", "v"], ["queries", "keys", "values"]):
+        q, k, v = required[:3]
+        # A rank of its own or different axes forbid sharing: kernel regression's values are no keys.
+        if mechanism.id in ("scaled_dot_product", "kernel_regression"):
+            return [finest]
+        if mechanism.id in ("dot_product", "additive"):
+            return [finest, {q: (q,), "kv": (k, v)}]
+        return [finest, {q: (q,), "kv": (k, v)}, {"x": (q, k, v)}]
+    return [finest]
+
+
+def callings(function: Callable[..., Any], mechanism: Mechanism) -> list[Calling]:
+    """Ways to call `function`, the likeliest first."""
+    parameters = [p for p in parameters_of(function) if p.name != "self"]
+    found: list[Calling] = []
+    for depth, inputs in enumerate(structures(mechanism)):
+        found += _for_structure(parameters, inputs, mechanism, 0.3 * depth)
+    return sorted(found, key=lambda c: c.cost)
+
+
+def _tensor_like(parameter: inspect.Parameter) -> bool:
+    name = parameter.name.lower()
+    flags = (*MASKS, *CAUSAL, *NEED_WEIGHTS, *SCALE, *SOFT_CAP, *ZERO)
+    if name in flags:
+        return bool(roles_for(name)) and parameter.default is parameter.empty
+    return parameter.default is parameter.empty or parameter.default is None
+
+
+def _for_structure(
+    parameters: list[inspect.Parameter], inputs: Mapping[str, tuple[str, ...]], mechanism: Mechanism, base: float
+) -> Iterator[Calling]:
+    slots = [p for p in parameters if _tensor_like(p)]
+    required = [p for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
+    for chosen, cost, by_name in _assignments(slots, list(inputs)):
+        rest = [p for p in required if p.name not in chosen]
+        if any(p.name.lower() not in MASKS and not _is_flag(p) for p in rest):
+            continue
+        if by_name is False and len(slots) > len(inputs) and any(p.default is p.empty for p in slots[len(inputs) :] if p.name.lower() not in MASKS):
+            continue
+        yield from _laid_out(parameters, chosen, inputs, mechanism, base + cost, by_name, rest)
+    yield from _packed(slots, required, inputs, mechanism, base)
+
+
+def _is_flag(parameter: inspect.Parameter) -> bool:
+    return parameter.name.lower() in (*CAUSAL, *NEED_WEIGHTS, *ZERO)
+
+
+def _assignments(slots: list[inspect.Parameter], names: list[str]) -> Iterator[tuple[dict[str, str], float, bool]]:
+    """Which parameter takes which input: by name first, then in order, then in any order."""
+    by_name: dict[str, str] = {}
+    for name in names:
+        wanted = _ALIASES.get(name, name)
+        for slot in slots:
+            # Of a word that may mean two things, the exact one counts.
+            if slot.name not in by_name and (wanted in roles_for(slot.name)[:1] or slot.name == name):
+                by_name[slot.name] = name
+                break
+    named = len(by_name) == len(names)
+    if named:
+        yield by_name, 0.0, True
+    if len(slots) >= len(names):
+        firsts = [s.name for s in slots[: len(names)]]
+        for index, order in enumerate(itertools.permutations(names)):
+            chosen = dict(zip(firsts, order, strict=True))
+            if chosen != by_name:
+                yield chosen, (1.0 if index == 0 else 2.0 + 0.1 * index) + (1.0 if named else 0.0), False
+
+
+def _laid_out(
+    parameters: list[inspect.Parameter],
+    chosen: Mapping[str, str],
+    inputs: Mapping[str, tuple[str, ...]],
+    mechanism: Mechanism,
+    cost: float,
+    by_name: bool,
+    rest: list[inspect.Parameter],
+) -> Iterator[Calling]:
+    signature = signature_of(mechanism)
+    axes = signature[next(iter(inputs.values()))[0]].axes
+    for index, layout in enumerate(layouts_of(axes)):
+        arguments = []
+        for parameter in parameters:
+            # After a gap nothing can be positional; a name always can.
+            named = "" if parameter.kind is parameter.POSITIONAL_ONLY else parameter.name
+            if parameter.name in chosen:
+                arguments.append(Argument(named, tensor=chosen[parameter.name], layout=layout.name))
+            elif parameter in rest:
+                arguments.append(Argument(named, constant="False" if _is_flag(parameter) else "None"))
+        yield Calling(inputs, tuple(arguments), layout.name, cost + 0.5 * index, by_name)
+
+
+def _packed(
+    slots: list[inspect.Parameter],
+    required: list[inspect.Parameter],
+    inputs: Mapping[str, tuple[str, ...]],
+    mechanism: Mechanism,
+    base: float,
+) -> Iterator[Calling]:
+    """One argument that takes all tensors: a list, or a dictionary by any usual name."""
+    if not slots or any(p.name.lower() not in MASKS for p in required if p.name != slots[0].name):
+        return
+    signature = signature_of(mechanism)
+    first = slots[0]
+    name = "" if first.kind is first.POSITIONAL_ONLY else first.name
+    for index, layout in enumerate(layouts_of(signature[next(iter(inputs.values()))[0]].axes)):
+        everything = ",".join(inputs)
+        if len(inputs) > 1:
+            yield Calling(inputs, (Argument(name, everything, layout=layout.name, pack="list"),), layout.name, base + 4 + 0.5 * index, False)
+            yield Calling(inputs, (Argument(name, everything, layout=layout.name, pack="last"),), layout.name, base + 4.2 + 0.5 * index, False)
+        yield Calling(inputs, (Argument(name, everything, layout=layout.name, pack="dict"),), layout.name, base + 5 + 0.5 * index, False)

@@ -1,0 +1,118 @@
+"""Guesses at how a target is constructed: which argument is which size."""
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from attnref import Mechanism
+
+from attncheck.targets.names import CAUSAL, ZERO, axes_for
+
+# What an argument that tells nothing may want, after every size was tried.
+_CONSTANTS = ("True", "0.0", "None", "1")
+_MOST = 150
+
+
+@dataclass(frozen=True)
+class Construction:
+    """Constructor arguments as expressions over sizes and options, and how unlikely they look.
+
+    `config` names the one argument that takes all of them as an object's fields. `takes` lists
+    options of the reference that the constructor decides.
+    """
+
+    arguments: Mapping[str, str]
+    cost: float
+    config: str = ""
+    takes: tuple[str, ...] = ()
+    assigned: tuple[str, ...] = field(default=())
+
+
+def constructions(target: Callable[..., Any], mechanism: Mechanism, axes: tuple[str, ...], given: Mapping[str, str]) -> list[Construction]:
+    """Ways to construct `target`, the likeliest first. `given` are arguments a person fixed."""
+    parameters = _parameters(target)
+    if parameters is None:
+        return [Construction(dict(given), 0.0)]
+    choices = {p.name: _choices(p, mechanism, axes) for p in parameters if p.name not in given}
+    lone = [p for p in parameters if p.default is p.empty]
+    found = list(_combined(choices, given))
+    if len(lone) == 1 and lone[0].name.lower() in ("config", "cfg", "args", "conf", "params", "opt", "hparams", "configuration", "c", "settings", "options"):
+        found = [_as_config(lone[0].name, mechanism, axes), *found]
+    return sorted(found, key=lambda c: c.cost)[:_MOST]
+
+
+def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return None
+    return [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def _choices(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]) -> list[tuple[str | None, float]]:
+    """Expressions for one argument with their costs; None leaves it at its default."""
+    name = parameter.name.lower()
+    required = parameter.default is parameter.empty
+    options = {o.name for o in mechanism.contract.options}
+    if name in ZERO and (required or isinstance(parameter.default, (int, float))):
+        return [("0.0", 0.0)]
+    if name in CAUSAL and "causal" in options:
+        return [("causal", 0.0), (None, 1.0)] if not required else [("causal", 0.0)]
+    if name in options and not isinstance(parameter.default, str):
+        return [(name, 0.0), (None, 0.5)] if not required else [(name, 0.0)]
+    likely = [a for a in axes_for(name) if a in axes]
+    found: list[tuple[str | None, float]] = [(axis, 0.1 * i) for i, axis in enumerate(likely)]
+    if name in ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "hidden_dim", "proj_dim", "d_inner", "inner") and {"heads", "head_dim"} <= set(axes):
+        found.insert(0, ("heads * head_dim", 0.0))
+    if required:
+        found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
+        found += [(c, 3.0) for c in _CONSTANTS]
+        return found
+    if not _is_size(parameter) or not found:
+        return [(None, 0.0)]
+    return [*found[:2], (None, 0.6)]
+
+
+def _is_size(parameter: inspect.Parameter) -> bool:
+    default = parameter.default
+    return default is None or (isinstance(default, int) and not isinstance(default, bool))
+
+
+def _combined(choices: Mapping[str, list[tuple[str | None, float]]], given: Mapping[str, str]) -> Iterator[Construction]:
+    """Combinations by rising cost; two arguments of one size cost extra."""
+    names = list(choices)
+    limited = [choices[n][: 8 if len(names) < 5 else 4] for n in names]
+    ranked = []
+    for combination in itertools.islice(itertools.product(*limited), 20_000):
+        values = [e for e, _ in combination if e is not None]
+        repeated = len(values) - len({*values} | {v for v in values if v in _CONSTANTS}) if values else 0
+        sizes = [v for v in values if v not in _CONSTANTS]
+        repeated = len(sizes) - len(set(sizes))
+        ranked.append((sum(c for _, c in combination) + 0.7 * repeated, combination))
+    ranked.sort(key=lambda pair: pair[0])
+    for cost, combination in ranked[: 2 * _MOST]:
+        arguments = {n: e for n, (e, _) in zip(names, combination, strict=True) if e is not None}
+        takes = tuple(e for e in ("causal", "bias") if e in arguments.values())
+        yield Construction({**arguments, **given}, cost, takes=takes, assigned=tuple(arguments.values()))
+
+
+def _as_config(name: str, mechanism: Mechanism, axes: tuple[str, ...]) -> Construction:
+    """Every name that a size goes by in published configurations, as fields of one object."""
+    from attncheck.targets.names import ARGUMENTS
+
+    fields: dict[str, str] = {}
+    for names, meanings in ARGUMENTS.items():
+        axis = next((a for a in meanings if a in axes), None)
+        if axis:
+            fields |= {n: axis for n in names if n not in fields}
+    fields |= dict.fromkeys(ZERO, "0.0")
+    defaults = mechanism.contract.defaults
+    for axis in ("head_dim", "v_dim", "query_size", "key_size", "value_size"):
+        if axis in defaults:
+            # A configuration that says nothing of them lets them follow from the others.
+            fields = {n: (e if e != axis else defaults[axis]) for n, e in fields.items()}
+    flags = {"bias": "True", "qkv_bias": "True", "attention_bias": "True", "use_bias": "True", "attn_bias": "True",
+             "causal": "False", "is_causal": "False", "is_decoder": "False", "_attn_implementation": "'eager'"}  # fmt: skip
+    return Construction({**fields, **flags}, -0.5, config=name, assigned=tuple(set(fields.values())))

@@ -1,0 +1,393 @@
+"""Finding an adapter: guesses at constructor, call and weights, tried until one agrees with the reference."""
+
+import inspect
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from attnref import Mechanism
+from torch import Tensor, nn
+
+from attncheck.model.case import Scalar
+from attncheck.model.errors import NoAdapterError
+from attncheck.targets.adapter import build_reference, parameter_shapes, signature_of
+from attncheck.targets.calling import Calling, callings
+from attncheck.targets.constructing import Construction, constructions
+from attncheck.targets.features import with_features
+from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.hypotheses import Guess, guesses
+from attncheck.targets.subject import Subject
+from attncheck.targets.trying import SIZE_SETS, agrees, attempt, case_for, second_sizes, subject_of
+
+Progress = Callable[[str], None]
+_SECONDS = 40.0
+_GUESSES = 400
+# Sizes that a target may have fixed for itself, as expressions over the others.
+_DERIVED: Mapping[str, tuple[str, ...]] = {
+    "reduced": ("channels // 8", "channels // 2", "channels // 4", "channels // 16", "channels", "max(1, channels // 8)",
+                "max(1, channels // 2)", "1"),
+    "reduction": ("16", "8", "4", "2", "1", "32"),
+    "kernel": ("7", "3", "5", "1"),
+    "stride": ("1", "2"),
+    "groups": ("1", "2", "4", "8", "32"),
+    "branches": ("2", "3", "4", "1"),
+    "heads": ("1", "8", "4", "2"),
+    "out_channels": ("channels", "channels * 2"),
+    "width": ("height",),
+    "height": ("tokens", "1"),
+    "hidden": ("model_dim", "query_size", "channels // 2", "channels // 8"),
+}  # fmt: skip
+
+
+@dataclass
+class Search:
+    """What has been tried so far, for the message if nothing works."""
+
+    target: Any
+    mechanism: Mechanism
+    progress: Progress
+    started: float = field(default_factory=time.monotonic)
+    built: int = 0
+    called: int = 0
+    compared: int = 0
+    last_error: str = ""
+    constructor_error: str = ""
+    best: tuple[float, Found] | None = None
+
+    @property
+    def late(self) -> bool:
+        """Whether the search has taken its time."""
+        return time.monotonic() - self.started > _SECONDS
+
+    def keep(self, rank: float, found: Found) -> None:
+        """Remember the most likely guess that could not be verified."""
+        if self.best is None or rank < self.best[0]:
+            self.best = (rank, found)
+
+
+def discover(target: Any, mechanism: Mechanism, *, init: Mapping[str, str] | None = None, progress: Progress = lambda _: None) -> Found:
+    """Find out how `target` is built and called as `mechanism`. Raises NoAdapterError with what was tried."""
+    search = Search(target, mechanism, progress)
+    for plan in _plans(search, init or {}):
+        found = _try_plan(search, plan)
+        if found is not None:
+            return with_features(found, target, mechanism)
+        if search.late:
+            break
+    if search.best is not None:
+        return with_features(search.best[1], target, mechanism)
+    raise NoAdapterError(_explanation(search))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A way to construct the target at sizes where it can be built, with what follows from it."""
+
+    construction: Construction
+    sizes: Mapping[str, int]
+    base: Found
+    own: Mapping[str, tuple[int, ...]]
+    rank: float
+
+
+def _plans(search: Search, init: Mapping[str, str]) -> Iterator[_Plan]:
+    if not isinstance(search.target, type):
+        yield from _function_plans(search)
+        return
+    axes = _constructor_axes(search.mechanism)
+    shapes_seen: set[tuple[object, ...]] = set()
+    for construction in constructions(search.target, search.mechanism, axes, init):
+        for fixed, derived in _completions(search.mechanism, construction):
+            base = Found(
+                search.mechanism.id, getattr(search.target, "__qualname__", str(search.target)), {}, (),
+                arguments=construction.arguments, config=construction.config, derived=derived, fixed=fixed,
+                free=tuple(a for a in search.mechanism.contract.defaults if a in construction.assigned),
+                takes=construction.takes,
+            )  # fmt: skip
+            for index, sizes in enumerate(SIZE_SETS):
+                if search.late:
+                    return
+                own = _shapes_built(search, base, sizes)
+                if own is None:
+                    continue
+                key = (tuple(construction.arguments.items()), tuple(fixed.items()), tuple(derived.items()))
+                if key in shapes_seen:
+                    break
+                shapes_seen.add(key)
+                yield _Plan(construction, sizes, base, own, construction.cost + index)
+                break
+
+
+def _function_plans(search: Search) -> Iterator[_Plan]:
+    fixed_options = {}
+    base = Found(search.mechanism.id, getattr(search.target, "__name__", "target"), {}, (), is_class=False, fixed=fixed_options)
+    if isinstance(search.target, nn.Module):
+        own = {n: tuple(p.shape) for n, p in search.target.named_parameters()}
+        yield _Plan(Construction({}, 0.0), {}, base, own, 0.0)
+    else:
+        yield _Plan(Construction({}, 0.0), {}, base, {}, 0.0)
+
+
+def _constructor_axes(mechanism: Mechanism) -> tuple[str, ...]:
+    from attnref.axes import BY_NAME
+
+    if mechanism.module is None:
+        return ()
+    return tuple(p for p in inspect.signature(mechanism.module).parameters if p in BY_NAME)
+
+
+def _completions(mechanism: Mechanism, construction: Construction) -> Iterator[tuple[dict[str, Scalar], dict[str, str]]]:
+    """Options and sizes that the target does not let one choose: the reference's defaults first."""
+    axes = _constructor_axes(mechanism)
+    assigned = {a for a in axes if any(a in e.split() for e in construction.arguments.values())}
+    missing = [a for a in axes if a not in assigned and a not in mechanism.contract.defaults]
+    choices = []
+    for axis in missing:
+        others = tuple(a for a in axes if a in assigned and axis in ("query_size", "key_size", "value_size", "head_dim", "v_dim", "model_dim", "hidden"))
+        choices.append((*others, *_DERIVED.get(axis, ("1",))))
+    derived = [dict(zip(missing, c, strict=True)) for c in itertools.islice(itertools.product(*choices), 80)] or [{}]
+    for fixed in _fixed_options(mechanism, construction):
+        for each in derived:
+            yield fixed, each
+
+
+def _fixed_options(mechanism: Mechanism, construction: Construction) -> list[dict[str, Scalar]]:
+    """Values of options that only the reference's constructor has."""
+    assert mechanism.module is not None or not construction.arguments
+    known = inspect.signature(mechanism.module).parameters if mechanism.module else {}
+    options = [o for o in mechanism.contract.options if o.name in known and o.name not in construction.takes and o.name != "bias"]
+    defaults: dict[str, Scalar] = {o.name: o.values[0] for o in options}
+    singles = [{**defaults, o.name: v} for o in options for v in o.values[1:]]
+    every = [dict(zip(defaults, v, strict=True)) for v in itertools.product(*(o.values for o in options))]
+    result: list[dict[str, Scalar]] = [defaults]
+    for each in [*singles, *every]:
+        if each not in result and len(result) < 24:
+            result.append(each)
+    return result
+
+
+def _shapes_built(search: Search, base: Found, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]] | None:
+    """Names and shapes of what the target learns at these sizes, or None if it cannot be built."""
+    case = case_for(_with_all_inputs(base, search.mechanism), search.mechanism, sizes)
+    if case is None:
+        return None
+    search.built += 1
+    try:
+        built = FoundAdapter(base, search.target).build(case.names)
+    except (Exception, SystemExit) as error:
+        search.constructor_error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return None
+    if not isinstance(built, nn.Module):
+        return {} if callable(built) else None
+    own = {n: tuple(p.shape) for n, p in built.named_parameters() if p.requires_grad}
+    return own | {n: tuple(b.shape) for n, b in built.named_buffers() if n.endswith(("running_mean", "running_var"))}
+
+
+def _with_all_inputs(base: Found, mechanism: Mechanism) -> Found:
+    names = [t.name for t in signature_of(mechanism).inputs if not t.optional]
+    return replace(base, inputs={n: (n,) for n in names})
+
+
+def _try_plan(search: Search, plan: _Plan) -> Found | None:
+    """The verified adapter of a plan; unverified ones are kept in the search."""
+    function = _function(search.target)
+    for calling in callings(function, search.mechanism):
+        if search.late:
+            return None
+        base = replace(plan.base, inputs=calling.inputs, call=calling.arguments, result_layout=calling.layout)
+        found = _try_calling(search, plan, base, calling)
+        if found is not None:
+            return found
+    return None
+
+
+def _function(target: Any) -> Callable[..., Any]:
+    if isinstance(target, type):
+        return target.forward if issubclass(target, nn.Module) else target.__call__  # type: ignore[no-any-return, operator]  # any class
+    return target.forward if isinstance(target, nn.Module) else target  # type: ignore[no-any-return]  # any callable
+
+
+def _try_calling(search: Search, plan: _Plan, base: Found, calling: Calling) -> Found | None:
+    if not _ties_hold(base, search.mechanism):
+        return None
+    case = case_for(base, search.mechanism, plan.sizes)
+    if case is None:
+        return None
+    heads = case.sizes.get("heads")
+    reference = parameter_shapes(search.mechanism, {**case.names, **base.fixed})
+    possible = guesses(plan.own, reference, heads) if plan.own else [_nothing(reference)]
+    search.called += 1
+    first = attempt(replace(base, result=""), search.target, case, load=False)
+    rank = plan.rank + calling.cost
+    if not first.ran:
+        search.last_error = first.error
+        if possible and calling.by_name:
+            search.keep(rank + 100, _guessed(base, possible))
+        return None
+    placed = _results(base, search.target, case)
+    if not placed:
+        if possible and calling.by_name:
+            search.keep(rank + 50, _guessed(base, possible))
+        return None
+    for base in placed:
+        found = _try_guesses(search, plan, base, possible, rank)
+        if found is not None:
+            return found
+    return None
+
+
+def _nothing(reference: Mapping[str, object]) -> Guess:
+    return Guess((), tuple(reference), (), 0.0, named=not reference)
+
+
+def _ties_hold(base: Found, mechanism: Mechanism) -> bool:
+    """Whether tensors that play several roles have sizes that can be equal."""
+    ties = subject_of(base, mechanism).ties
+    return not any(a in base.free and a in ties for a in base.free)
+
+
+def _guessed(base: Found, possible: list[Guess]) -> Found:
+    guess = possible[0]
+    return replace(
+        base, placements=guess.placements, absent=guess.absent, identity=guess.identity,
+        certainty="named" if guess.named else "guessed",
+    )  # fmt: skip
+
+
+def _results(base: Found, target: Any, case: Any) -> list[Found]:
+    """The parts of a result that have the shape of the output, and the weights beside them."""
+    adapter = FoundAdapter(base, target)
+    subject = Subject(adapter.mechanism, adapter.interface)
+    shape = tuple(d.size({**case.names, **base.fixed}) for d in _output_dims(subject, case))
+    found = []
+    for place in places_of(base, target, case):
+        trial = attempt(replace(base, result=place), target, case, load=False)
+        if trial.ran and tuple(trial.results["out"].shape) == shape:
+            found.append(replace(base, result=place))
+    return found
+
+
+def _output_dims(subject: Subject, case: Any) -> Any:
+    shape = subject.signature["out"]
+    given = len(next(iter(subject.inputs.values())).dims)
+    return next((dims for dims in shape.ranks if len(dims) == given), shape.dims)
+
+
+def places_of(base: Found, target: Any, case: Any) -> list[str]:
+    """Where tensors are in what the target returns."""
+    from attncheck.targets.features import raw_result
+
+    raw = raw_result(base, target, case)
+    if isinstance(raw, Tensor):
+        return [""]
+    if isinstance(raw, (tuple, list)):
+        return [str(i) for i, part in enumerate(raw) if isinstance(part, Tensor)]
+    if isinstance(raw, Mapping):
+        return [str(k) for k, part in raw.items() if isinstance(part, Tensor)]
+    return [n for n in dir(raw) if not n.startswith("_") and isinstance(getattr(raw, n, None), Tensor)]
+
+
+def _try_guesses(search: Search, plan: _Plan, base: Found, possible: list[Guess], rank: float) -> Found | None:
+    """The first assignment of weights that agrees with the reference at two sets of sizes."""
+    first = case_for(base, search.mechanism, plan.sizes)
+    second = case_for(base, search.mechanism, second_sizes(plan.sizes), seed=12)
+    assert first is not None
+    built = _instance(base, search.target, first)
+    for guess in possible[:_GUESSES]:
+        found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
+        search.compared += 1
+        trial = attempt(found, search.target, first, built=built)
+        if agrees(trial.gap):
+            again = attempt(found, search.target, second) if second is not None else trial
+            if agrees(again.gap) or not again.ran:
+                return replace(found, certainty="verified")
+        if search.late:
+            break
+    penalty = 0.0 if _separates_samples(base, search.target, first) else 5.0
+    if possible:
+        search.keep(rank + penalty, _guessed(base, possible))
+    else:
+        search.keep(rank + penalty + 20, replace(base, loads=False, certainty="guessed"))
+    return None
+
+
+def _instance(base: Found, target: Any, case: Any) -> Any:
+    from attncheck.targets.trying import instance_of
+
+    adapter = FoundAdapter(base, target)
+    try:
+        return instance_of(adapter, Subject(adapter.mechanism, adapter.interface).ask(case))
+    except Exception:
+        return None
+
+
+def _separates_samples(base: Found, target: Any, case: Any) -> bool:
+    """Whether a sample's output stays where it is when another sample changes: a sign of the right layout."""
+    adapter = FoundAdapter(base, target)
+    subject = Subject(adapter.mechanism, adapter.interface)
+    ask = subject.ask(case)
+    other = ask
+    for name, place in subject.places(ask, "batch"):
+        if name in subject.inputs:
+            other = other.edit(name, "renew_at", place, (1, 5))
+    from attncheck.targets.bench import Bench
+
+    bench = Bench(adapter)
+    before, after = bench.perform(replace(ask, parameters={})), bench.perform(replace(other, parameters={}))
+    if before.trouble or after.trouble or before.out.shape != after.out.shape or not before.out.dim():
+        return False
+    return bool(torch.allclose(before.out[:1], after.out[:1]))
+
+
+def _explanation(search: Search) -> str:
+    """What was tried, what would help, and the adapter a person can write."""
+    name = getattr(search.target, "__name__", str(search.target))
+    lines = [f"could not find out how to build and call {name} as {search.mechanism.id}"]
+    if search.constructor_error and not search.called:
+        lines.append(f"  no way to construct it worked ({search.built} tried); the last: {search.constructor_error}")
+    elif search.last_error:
+        lines.append(f"  {search.called} ways to call it were tried; the last: {search.last_error}")
+    lines += ["", "say how it is constructed, for example:", f"  {_init_hint(search)}", "", "or write an adapter (--adapter my_adapter.py:Adapter):"]
+    return "\n".join([*lines, *(f"  {line}" for line in _template(search, name))])
+
+
+def _init_hint(search: Search) -> str:
+    names = [p.name for p in inspect.signature(search.target).parameters.values() if p.default is p.empty] if isinstance(search.target, type) else []
+    axes = _constructor_axes(search.mechanism) or ("model_dim",)
+    pairs = [f"--init {n}={axes[i % len(axes)]}" for i, n in enumerate(names)] or [f"--init dim={axes[0]}"]
+    return " ".join(pairs)
+
+
+def _template(search: Search, name: str) -> list[str]:
+    inputs = [t.name for t in signature_of(search.mechanism).inputs if not t.optional]
+    sizes = ", ".join(_constructor_axes(search.mechanism))
+    parameters = list(parameter_shapes_hint(search.mechanism))
+    return [
+        f"from your_module import {name}",
+        "",
+        "class Adapter:",
+        f'    mechanism = "{search.mechanism.id}"',
+        f"    def build(self, {sizes + ', ' if sizes else ''}**_):",
+        f"        return {name}({sizes})",
+        "    def load(self, module, weights):",
+        f"        ...  # weights has {', '.join(parameters[:4])}{', …' if len(parameters) > 4 else ''}",
+        f"    def call(self, module, {', '.join(inputs)}, **_):",
+        f"        return module({', '.join(inputs)})",
+    ]
+
+
+def parameter_shapes_hint(mechanism: Mechanism) -> list[str]:
+    """Names of the reference's parameters."""
+    if mechanism.module is None:
+        return []
+    from attncheck.strategies.sizes import BASE
+
+    known = inspect.signature(mechanism.module).parameters
+    try:
+        with torch.device("meta"):
+            return [n for n, _ in build_reference(mechanism, {a: BASE[a] for a in BASE if a in known}).named_parameters()]
+    except ValueError:
+        return []

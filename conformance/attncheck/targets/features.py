@@ -1,0 +1,281 @@
+"""What a target can do beside the plain call: masks, causality, weights, scale. Each is tried."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from attnref import Mechanism
+from torch import Tensor, nn
+
+from attncheck.model.case import Case
+from attncheck.strategies.tensors import make
+from attncheck.targets.adapter import signature_of
+from attncheck.targets.calling import parameters_of
+from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.masks import MaskForm, forms
+from attncheck.targets.names import CAUSAL, MASKS, NEED_WEIGHTS, SCALE, SOFT_CAP
+from attncheck.targets.trying import SIZE_SETS, Try, agrees, attempt, case_for, instance_of, subject_of
+
+
+def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The adapter with everything that its call's other arguments offer, and notes that say so."""
+    found = _with_causal(found, target, mechanism)
+    found = _with_mask(found, target, mechanism)
+    found = _with_switch(found, target, mechanism, "scale", SCALE, 0.3)
+    found = _with_switch(found, target, mechanism, "soft_cap", SOFT_CAP, 2.0)
+    found = _with_weights(found, target, mechanism)
+    return replace(found, notes=notes_of(found))
+
+
+def function_of(target: Any) -> Callable[..., Any]:
+    """What is called: a module's forward, or the function itself."""
+    if isinstance(target, nn.Module) or (isinstance(target, type) and issubclass(target, nn.Module)):
+        return target.forward  # type: ignore[no-any-return]  # any callable
+    return target.__call__ if isinstance(target, type) else target  # type: ignore[no-any-return, operator]  # any callable
+
+
+def raw_result(found: Found, target: Any, case: Case) -> Any:
+    """What the target itself returns, before anything is picked from it."""
+    adapter = FoundAdapter(found, _Tapped(target))
+    ask = subject_of(found, adapter.mechanism).ask(case)
+    try:
+        built = instance_of(FoundAdapter(found, target), ask)
+        tap = _Tap(built)
+        inputs = {n: make(r) for n, r in ask.inputs.items()}
+        with torch.no_grad():
+            adapter.call(tap, inputs, ask.options)
+    except Exception:
+        return getattr(locals().get("tap"), "result", None)
+    return tap.result
+
+
+class _Tapped:
+    """Stands in for a target that is not called through the adapter."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+
+class _Tap:
+    """Calls an instance and keeps what it returned."""
+
+    def __init__(self, built: Any) -> None:
+        self._built = built
+        self.result: Any = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.result = self._built(*args, **kwargs)
+        return self.result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._built, name)
+
+
+def _case(found: Found, mechanism: Mechanism, **fields: Any) -> Case | None:
+    """A case at the first sizes that are legal; the ones the guess was found at come first."""
+    for sizes in SIZE_SETS:
+        case = case_for(found, mechanism, sizes, **dict(fields))
+        if case is not None:
+            return case
+    return None
+
+
+def _unused(found: Found, target: Any) -> list[inspect.Parameter]:
+    used = {a.name for a in found.call} | {text.split("=")[0] for text in found.switches.values()}
+    return [p for p in parameters_of(function_of(target)) if p.name not in used and p.name != "self"]
+
+
+def _option(mechanism: Mechanism, name: str) -> bool:
+    return any(o.name == name for o in mechanism.contract.options)
+
+
+def _with_causal(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """A causal switch of the call or of the constructor, and where its diagonal starts."""
+    if not _option(mechanism, "causal"):
+        return found
+    by_constructor = "causal" in found.takes
+    argument = next((p for p in _unused(found, target) if p.name.lower() in CAUSAL and p.default is not p.empty), None)
+    if argument is not None and not by_constructor:
+        tried = replace(found, switches={**found.switches, "causal": f"{argument.name}=causal"}, takes=(*found.takes, "causal"))
+        if _runs(tried, target, mechanism, {"causal": True}):
+            found, by_constructor = tried, True
+    if not by_constructor:
+        return _always_causal(found, target, mechanism)
+    return _with_alignment(found, target, mechanism)
+
+
+def _runs(found: Found, target: Any, mechanism: Mechanism, options: dict[str, Any]) -> bool:
+    case = _case(found, mechanism, options=options)
+    return case is not None and attempt(found, target, case).ran
+
+
+def _always_causal(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """Whether the target is causal without being asked: it agrees with the causal reference alone."""
+    if found.certainty == "verified" or "causal" in found.takes:
+        return found
+    for alignment in ("upper_left", "lower_right"):
+        tried = replace(found, fixed={**found.fixed, "causal": True, "alignment": alignment})
+        case = _case(tried, mechanism)
+        if case is not None and agrees(attempt(tried, target, case).gap):
+            return replace(tried, certainty="verified")
+    return found
+
+
+def _with_alignment(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """Fix the alignment that explains the causal output for more keys than queries."""
+    if "kv_len" not in {a for n in found.inputs.values() for a in signature_of(mechanism)[n[0]].axes}:
+        return found
+    fitting = []
+    for alignment in ("upper_left", "lower_right"):
+        tried = replace(found, fixed={**found.fixed, "alignment": alignment})
+        case = _case(tried, mechanism, options={"causal": True})
+        if case is not None and agrees(attempt(tried, target, case).gap):
+            fitting.append(alignment)
+    if len(fitting) == 1:
+        conventions = {**found.conventions, "causal_alignment": fitting[0].replace("_", " ")}
+        return replace(found, fixed={**found.fixed, "alignment": fitting[0]}, conventions=conventions)
+    return replace(found, fixed={**found.fixed, "alignment": "upper_left"})
+
+
+def _with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The form of mask under which the output is the masked reference's, or the nearest."""
+    candidates = list(_mask_forms(found, target, mechanism))
+    ranked: list[tuple[float, int, Found]] = []
+    for index, form in enumerate(candidates):
+        tried = _masked(found, form)
+        trial = _try_mask(tried, target, mechanism, form)
+        if trial is None or not trial.ran:
+            continue
+        if agrees(trial.gap):
+            return _with_polarity(tried, form)
+        ranked.append((trial.gap, index, tried))
+    if not ranked:
+        return found
+    # None agrees: a mistake in the masking, or in everything. The nearest form is judged.
+    _, index, nearest = min(ranked, key=lambda r: (round(r[0], 6), r[1]))
+    return _with_polarity(nearest, candidates[index])
+
+
+def _masked(found: Found, form: MaskForm) -> Found:
+    return replace(found, mask=form, takes=(*found.takes, form.role))
+
+
+def _with_polarity(found: Found, form: MaskForm) -> Found:
+    return replace(found, conventions={**found.conventions, "mask_polarity": form.polarity})
+
+
+def _mask_forms(found: Found, target: Any, mechanism: Mechanism) -> Iterator[MaskForm]:
+    signature = signature_of(mechanism)
+    roles = [t for t in signature.inputs if t.optional and t.name in ("mask", "valid_lens")]
+    taken = {a.name for a in found.call if a.constant == "None"}
+    arguments = [p.name for p in _unused(found, target) if p.name.lower() in MASKS]
+    arguments += [n for n in taken if n.lower() in MASKS]
+    # An argument that speaks of both queries and keys says more than one that speaks of keys.
+    arguments.sort(key=lambda n: "padding" in n or "key" in n)
+    for argument in arguments:
+        for role in roles:
+            if role.kind == "bool":
+                yield from forms(argument, role.name, role.axes)
+            elif not any(r.kind == "bool" for r in roles):
+                yield from _length_forms(argument, role.name)
+
+
+def _length_forms(argument: str, role: str) -> Iterator[MaskForm]:
+    """Lengths as they are, or spelled out as a mask."""
+    yield MaskForm(argument, role, ("batch",), "lengths")
+    for axes in (("batch", "1", "kv_len"), ("batch", "kv_len")):
+        for polarity in ("true attends", "true ignores", "additive", "one attends"):
+            yield MaskForm(argument, role, axes, polarity)
+
+
+def _try_mask(found: Found, target: Any, mechanism: Mechanism, form: MaskForm) -> Try | None:
+    masking = "padding_mask" if form.maskings or form.role == "valid_lens" else "random_mask"
+    causal = bool(found.fixed.get("causal"))
+    case = _case(found, mechanism, masking="padding_mask" if causal else masking)
+    if case is None:
+        return None
+    trial = attempt(found, target, case)
+    if trial.ran and agrees(trial.gap):
+        # Equal batch and heads, or equal lengths, would let two forms pass: other sizes decide.
+        changed = case_for(found, mechanism, {"batch": 4, "heads": 2, "model_dim": 6, "head_dim": 3}, masking=case.masking)
+        again = attempt(found, target, changed) if changed is not None else trial
+        return again if again.ran else trial
+    return trial
+
+
+def _with_switch(
+    found: Found, target: Any, mechanism: Mechanism, option: str, names: tuple[str, ...], value: float
+) -> Found:
+    """An option of the call by one of its usual names, if a call with it runs."""
+    if not _option(mechanism, option) or option in found.takes:
+        return found
+    argument = next((p for p in _unused(found, target) if p.name.lower() in names), None)
+    if argument is None:
+        return found
+    tried = replace(found, switches={**found.switches, option: f"{argument.name}={option}"}, takes=(*found.takes, option))
+    return tried if _runs(tried, target, mechanism, {option: value}) else found
+
+
+def _with_weights(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """Where the attention weights come back, after asking for them if there is a switch."""
+    outputs = {t.name for t in signature_of(mechanism).outputs}
+    if "weights" not in outputs:
+        return found
+    asked = found
+    argument = next((p for p in _unused(found, target) if p.name.lower() in NEED_WEIGHTS), None)
+    if argument is not None:
+        asked = replace(found, switches={**found.switches, "need_weights": f"{argument.name}=need_weights"}, takes=(*found.takes, "need_weights"))
+    case = _case(asked, mechanism, options={"need_weights": True})
+    if case is None:
+        return found
+    subject = subject_of(asked, mechanism)
+    per_head = tuple(d.size({**case.names, **asked.fixed}) for d in subject.signature["weights"].dims)
+    averaged = (per_head[0], *per_head[2:]) if len(per_head) == 4 else None
+    for place, tensor in _tensors_in(raw_result(asked, target, case)):
+        if place == asked.result and place != "":
+            continue
+        if tuple(tensor.shape) == per_head:
+            return _returning(asked, place, "per head")
+        if averaged is not None and tuple(tensor.shape) == averaged:
+            return _returning(asked, place, "averaged")
+    return found
+
+
+def _returning(found: Found, place: str, how: str) -> Found:
+    result = found.result or "0"
+    return replace(found, weights=place, result=result if place.isdigit() else found.result, conventions={**found.conventions, "weights_returned": how})
+
+
+def _tensors_in(raw: Any) -> list[tuple[str, Tensor]]:
+    if isinstance(raw, (tuple, list)):
+        return [(str(i), part) for i, part in enumerate(raw) if isinstance(part, Tensor)]
+    if isinstance(raw, dict):
+        return [(str(k), part) for k, part in raw.items() if isinstance(part, Tensor)]
+    return []
+
+
+def notes_of(found: Found) -> tuple[str, ...]:
+    """Everything that was assumed, a line each, as the header prints it."""
+    arguments = ", ".join(f"{n}={e}" for n, e in found.arguments.items()) if not found.config else f"{found.config}=namespace"
+    lines = [f"built as {found.qualname}({arguments})"] if found.is_class else []
+    call = ", ".join(f"{a.name + '=' if a.name else ''}{a.tensor or a.constant}" for a in found.call)
+    lines.append(f"called with ({call}), {found.result_layout or 'as the reference'}")
+    if any(len(roles) > 1 for roles in found.inputs.values()):
+        lines.append("one tensor plays several roles: " + "; ".join(f"{n} is {', '.join(r)}" for n, r in found.inputs.items() if len(r) > 1))
+    if found.result:
+        lines.append(f"the output is part {found.result!r} of what comes back")
+    if found.mask:
+        lines.append(f"mask: {found.mask.argument} ({', '.join(found.mask.axes)}), {found.mask.polarity}")
+    if found.placements:
+        lines.append("weights: " + "; ".join(f"{p.target} = {', '.join(p.roles)}{' as ' + p.pattern if p.pattern else ''}" for p in found.placements))
+    if found.absent:
+        lines.append(f"without {', '.join(found.absent)}")
+    if found.fixed:
+        lines.append("always " + ", ".join(f"{n}={v}" for n, v in found.fixed.items()))
+    if found.derived:
+        lines.append("sizes fixed by the target: " + ", ".join(f"{a} = {e}" for a, e in found.derived.items()))
+    if found.certainty != "verified":
+        lines.append(f"not verified: the output differs from the reference's; the adapter is {found.certainty}")
+    return tuple(lines)

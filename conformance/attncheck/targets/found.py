@@ -1,0 +1,249 @@
+"""An adapter as data: how a target is built, called and loaded. It runs, travels and prints."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from attnref import Mechanism
+from attnref.catalogue import BY_ID
+from torch import Tensor, nn
+
+from attncheck.model.case import Scalar
+from attncheck.targets.adapter import Interface, first_tensor, signature_of
+from attncheck.targets.layouts import layout
+from attncheck.targets.masks import MaskForm
+from attncheck.targets.names import INPUTS
+from attncheck.targets.placing import Placement
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a call: a tensor of the reference, or a constant as an expression.
+
+    `name` is empty for a positional argument. `tensor` may name several, separated by commas,
+    which `pack` puts into a "list", a "dict" by all their usual names, or one after the other
+    along the "last" axis.
+    """
+
+    name: str
+    tensor: str = ""
+    constant: str = ""
+    layout: str = ""
+    pack: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything that was found out about a target.
+
+    arguments   constructor arguments: name -> expression over sizes and options
+    config      name of a constructor argument that takes all of them as one object's fields
+    result      where the output is: "" itself, "0" an index, "out" a key or a field
+    weights     where the attention weights are, if they come back
+    switches    options of the reference -> (argument, value expression) of the call
+    """
+
+    mechanism: str
+    qualname: str
+    inputs: Mapping[str, tuple[str, ...]]
+    call: tuple[Argument, ...]
+    is_class: bool = True
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    config: str = ""
+    method: str = ""
+    result: str = ""
+    result_layout: str = ""
+    weights: str | None = None
+    mask: MaskForm | None = None
+    switches: Mapping[str, str] = field(default_factory=dict)
+    placements: tuple[Placement, ...] = ()
+    absent: tuple[str, ...] = ()
+    identity: tuple[str, ...] = ()
+    derived: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Scalar] = field(default_factory=dict)
+    free: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    conventions: Mapping[str, str] = field(default_factory=dict)
+    certainty: str = "verified"
+    loads: bool = True
+    only: str = ""
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """As it travels."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "Found":
+        """What `to_json` wrote."""
+        fields = dict(data)
+        fields["inputs"] = {n: tuple(r) for n, r in data["inputs"].items()}
+        fields["call"] = tuple(Argument(**a) for a in data["call"])
+        fields["placements"] = tuple(Placement(**{**p, "roles": tuple(p["roles"])}) for p in data["placements"])
+        if data["mask"]:
+            fields["mask"] = MaskForm(**{**data["mask"], "axes": tuple(data["mask"]["axes"])})
+        for name in ("absent", "identity", "free", "takes", "notes"):
+            fields[name] = tuple(data[name])
+        return Found(**fields)
+
+
+def value_of(expression: str, names: Mapping[str, Scalar]) -> Any:
+    """The value of an adapter's expression over sizes and options."""
+    return eval(expression, {"__builtins__": {"max": max, "min": min}}, dict(names))  # noqa: S307
+
+
+@dataclass(frozen=True)
+class FoundAdapter:
+    """Runs what was found."""
+
+    found: Found
+    target: Any
+
+    @property
+    def mechanism(self) -> Mechanism:
+        return BY_ID[self.found.mechanism]
+
+    @property
+    def interface(self) -> Interface:
+        found = self.found
+        mask = found.mask
+        role = mask.role if mask else ""
+        return Interface(
+            mechanism=found.mechanism,
+            inputs=found.inputs,
+            takes=found.takes,
+            fixed=found.fixed,
+            absent=found.absent,
+            identity=found.identity,
+            free=found.free,
+            derived=found.derived,
+            loads=found.loads,
+            gives=("out", "weights") if found.weights is not None else ("out",),
+            varies={role: mask.varies} if mask else {},
+            maskings=mask.maskings if mask else (),
+            notes=found.notes,
+            certainty=found.certainty,
+            conventions=found.conventions,
+        )
+
+    def build(self, names: Mapping[str, Scalar]) -> Any:
+        found = self.found
+        if not found.is_class:
+            return self.target
+        names = {**names, **found.fixed}
+        values = {name: value_of(text, names) for name, text in found.arguments.items()}
+        if found.config:
+            return self.target(**{found.config: types.SimpleNamespace(**values)})
+        return self.target(**values)
+
+    def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
+        if not isinstance(built, nn.Module):
+            return
+        own = dict(built.named_parameters()) | dict(built.named_buffers())
+        for placement in self.found.placements:
+            placement.place(own, parameters, {**names, **self.found.fixed})
+
+    def call(
+        self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
+    ) -> Mapping[str, Tensor]:
+        found = self.found
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
+        for argument in found.call:
+            value = self._value(argument, inputs, options)
+            if argument.name:
+                named[argument.name] = value
+            else:
+                positional.append(value)
+        self._switch(named, options, inputs)
+        function = getattr(built, found.method) if found.method else built
+        result = function(*positional, **named)
+        return self._results(result, built, options)
+
+    def _value(self, argument: Argument, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]) -> Any:
+        if argument.constant:
+            return value_of(argument.constant, options)
+        names = argument.tensor.split(",")
+        tensors = [layout(self._axes(n), argument.layout).to_target(inputs[n]) for n in names]
+        if argument.pack == "last":
+            return torch.cat(tensors, dim=-1)
+        if argument.pack == "dict":
+            return by_usual_names(names, tensors)
+        return tensors if argument.pack == "list" else tensors[0]
+
+    def _axes(self, name: str) -> tuple[str, ...]:
+        return signature_of(self.mechanism)[self.found.inputs[name][0]].axes
+
+    def _switch(self, named: dict[str, Any], options: Mapping[str, Scalar], inputs: Mapping[str, Tensor]) -> None:
+        """Options of the call, and the mask, as the target understands them."""
+        for option, text in self.found.switches.items():
+            name, expression = text.split("=", 1)
+            if option in options and (options[option] is not None or "None" in expression):
+                named[name] = value_of(expression, options)
+        mask = self.found.mask
+        if mask is not None and mask.role in inputs:
+            first = next(t for n, t in inputs.items() if n in self.found.inputs)
+            named[mask.argument] = mask.to_target(inputs[mask.role], first, self._kv_len(inputs))
+
+    def _kv_len(self, inputs: Mapping[str, Tensor]) -> int:
+        signature = signature_of(self.mechanism)
+        for name, roles in self.found.inputs.items():
+            for role in roles:
+                if "kv_len" in signature[role].axes:
+                    return inputs[name].shape[signature[role].axes.index("kv_len")]
+        return 0
+
+    def _results(self, result: Any, built: Any, options: Mapping[str, Scalar]) -> Mapping[str, Tensor]:
+        found = self.found
+        out = picked(result, found.result, built)
+        if not isinstance(out, Tensor):
+            raise TypeError(f"expected a tensor as the output, got {type(out).__name__}")
+        axes = signature_of(self.mechanism)["out"].axes
+        results = {"out": layout(axes, found.result_layout).to_reference(out)}
+        if found.weights is not None and options.get("need_weights", True):
+            weights = picked(result, found.weights, built)
+            if isinstance(weights, Tensor):
+                results["weights"] = weights
+        return results
+
+    def parameter_gradients(
+        self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
+    ) -> Mapping[str, Tensor | None]:
+        if not isinstance(built, nn.Module):
+            return {}
+        gradients: dict[str, Tensor | None] = {}
+        own = dict(built.named_parameters())
+        for placement in self.found.placements:
+            if placement.target.format(0) in own:
+                gradients |= placement.gradients(own, parameters, {**names, **self.found.fixed})
+        return gradients
+
+
+def by_usual_names(names: list[str], tensors: list[Tensor]) -> dict[str, Tensor]:
+    """A dictionary that holds each tensor under every name it usually goes by."""
+    alias = {"queries": "q", "keys": "k", "values": "v", "y": "kv"}
+    return {
+        usual: tensor
+        for name, tensor in zip(names, tensors, strict=True)
+        for usual in (name, *INPUTS.get(alias.get(name, name), ()))
+    }
+
+
+def picked(result: Any, place: str, built: Any) -> Any:
+    """One part of a result: itself, an index, a key, a field, or an attribute of the instance."""
+    if place == "":
+        return result if isinstance(result, Tensor) else first_tensor(result)
+    if place.startswith("self."):
+        return getattr(built, place.removeprefix("self."))
+    if place.isdigit():
+        return result[int(place)] if int(place) < len(result) else None
+    return result[place] if isinstance(result, Mapping) else getattr(result, place)
+
+
+def adapter_from_json(data: Mapping[str, Any], target: Any) -> FoundAdapter:
+    """The adapter that was found in another process."""
+    return FoundAdapter(Found.from_json(data), target)
+
+

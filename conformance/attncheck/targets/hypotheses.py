@@ -1,0 +1,321 @@
+"""Guesses at which tensor of a target is which of the reference, the likeliest first."""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from attncheck.targets.names import layer_role
+from attncheck.targets.placing import Placement
+
+Shape = tuple[int, ...]
+_LEAF = re.compile(r"^(.*?)[._]?(weight|bias|running_mean|running_var)$")
+_HEADED_ROWS = ("query", "key", "value")
+_MOST = 4000
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Tensors that belong together: a weight, its bias, perhaps running statistics."""
+
+    path: str
+    tensors: Mapping[str, tuple[str, Shape]]
+
+    @property
+    def main(self) -> tuple[str, Shape]:
+        """Name and shape of the tensor that tells most: the weight, or the only one."""
+        return self.tensors.get("weight") or next(iter(self.tensors.values()))
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A whole assignment: placements, what is absent, and how unlikely it looks."""
+
+    placements: tuple[Placement, ...]
+    absent: tuple[str, ...]
+    identity: tuple[str, ...]
+    cost: float
+    named: bool
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """One target layer filled by some reference layers."""
+
+    roles: tuple[str, ...]
+    placements: tuple[Placement, ...]
+    covered: tuple[str, ...]
+    cost: float
+    named: bool
+
+
+def layers(shapes: Mapping[str, Shape]) -> list[Layer]:
+    """Tensors grouped by their layer, in order of registration."""
+    grouped: dict[str, dict[str, tuple[str, Shape]]] = {}
+    for name, shape in shapes.items():
+        match = _LEAF.match(name)
+        path, leaf = (match.group(1), match.group(2)) if match and match.group(1) else (name, "weight")
+        if match and not match.group(1):
+            path = ""
+        grouped.setdefault(path, {})[leaf] = (name, shape)
+    return [Layer(path, tensors) for path, tensors in grouped.items()]
+
+
+def guesses(own: Mapping[str, Shape], reference: Mapping[str, Shape], heads: int | None) -> list[Guess]:
+    """Assignments of all the target's tensors, the likeliest first."""
+    found = [g for g in (_in_order(own, reference),) if g]
+    theirs = layers(reference)
+    folded = _fold_heads(own, heads) if heads else dict(own)
+    if len(theirs) <= 16:
+        mine = sorted(layers(folded), key=lambda layer: -_count(layer.main[1]))
+        found += _search(mine, theirs, heads, reference)
+    return sorted(found, key=lambda g: g.cost)
+
+
+def _count(shape: Shape) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def _fold_heads(own: Mapping[str, Shape], heads: int) -> dict[str, Shape]:
+    """Names that differ in one number, one for each head, become one name with {} in it."""
+    groups: dict[str, list[str]] = {}
+    for name in own:
+        for match in re.finditer(r"(?<=\.)\d+(?=\.)|(?<=\.)\d+$", name):
+            groups.setdefault(name[: match.start()] + "{}" + name[match.end() :], []).append(name)
+    folded = dict(own)
+    for template, names in groups.items():
+        complete = [template.format(i) for i in range(heads)]
+        if sorted(names) == sorted(complete) and len({own[n] for n in names}) == 1 and all(n in folded for n in names):
+            for name in names:
+                del folded[name]
+            folded[template] = (heads, *own[names[0]])
+    return folded
+
+
+def _in_order(own: Mapping[str, Shape], reference: Mapping[str, Shape]) -> Guess | None:
+    """Both lists side by side, if every pair has one shape."""
+    if len(own) != len(reference):
+        return None
+    placements = []
+    by_leaf = sorted(own, key=lambda n: 0) if own else []
+    for name, role in zip(by_leaf, reference, strict=True):
+        if _squeezed(own[name]) != _squeezed(reference[role]):
+            return None
+        placements.append(Placement(name, (role,)))
+    agreed = sum(layer_role(n) is not None and layer_role(n) == layer_role(r) for n, r in zip(own, reference, strict=True))
+    exact = list(own) == list(reference)
+    named = [n for n in own if layer_role(n)]
+    return Guess(tuple(placements), (), (), -1.0 if exact else 0.5 + len(named) - agreed, named=exact or agreed == len(named) > 0)
+
+
+def _squeezed(shape: Shape) -> Shape:
+    return tuple(size for size in shape if size != 1)
+
+
+def _search(mine: Sequence[Layer], theirs: Sequence[Layer], heads: int | None, reference: Mapping[str, Shape]) -> list[Guess]:
+    """Every way to fill all the target's layers, up to a number of them."""
+    fits = [sorted(_fits(layer, theirs, heads, index / max(len(mine), 1)), key=lambda f: f.cost) for index, layer in enumerate(mine)]
+    complete: list[Guess] = []
+    budget = [60_000]
+
+    def descend(index: int, used: frozenset[str], chosen: tuple[_Fit, ...]) -> None:
+        budget[0] -= 1
+        if len(complete) >= _MOST or budget[0] < 0:
+            return
+        if index == len(mine):
+            guess = _completed(chosen, reference)
+            if guess:
+                complete.append(guess)
+            return
+        for fit in fits[index]:
+            if used.isdisjoint(fit.covered):
+                descend(index + 1, used | set(fit.covered), (*chosen, fit))
+
+    descend(0, frozenset(), ())
+    return complete
+
+
+def _completed(chosen: tuple[_Fit, ...], reference: Mapping[str, Shape]) -> Guess | None:
+    covered = {name for fit in chosen for name in fit.covered}
+    missing = [name for name in reference if name not in covered]
+    absent = tuple(n for n in missing if n.endswith("bias") and len(reference[n]) == 1)
+    identity = tuple(
+        n for n in missing if n == "output.weight" and len(reference[n]) == 2 and len(set(reference[n])) == 1
+    )
+    if len(absent) + len(identity) != len(missing):
+        return None
+    placements = tuple(p for fit in chosen for p in fit.placements)
+    named = all(fit.named for fit in chosen) and bool(chosen)
+    return Guess(placements, absent, identity, sum(f.cost for f in chosen), named)
+
+
+def _fits(layer: Layer, theirs: Sequence[Layer], heads: int | None, position: float) -> Iterator[_Fit]:
+    role = layer_role(layer.path or layer.main[0])
+    for index, other in enumerate(theirs):
+        yield from _single(layer, other, role, heads, abs(position - index / max(len(theirs), 1)))
+    by_path = {other.path: other for other in theirs}
+    for count in (3, 2):
+        for roles in itertools.permutations(("query", "key", "value"), count):
+            if all(r in by_path for r in roles):
+                yield from _packed(layer, [by_path[r] for r in roles], roles, heads)
+
+
+def _single(layer: Layer, other: Layer, role: str | None, heads: int | None, distance: float) -> Iterator[_Fit]:
+    """A layer that is one of the reference's, or a lone tensor that is one of its tensors."""
+    told = layer_role(other.path)
+    cost = 0.0 if role is not None and role == told else 3.0 if role is not None and told is not None else 1.0 + distance
+    named = role is not None and role == told
+    if len(layer.tensors) == 1 and len(other.tensors) > 1:
+        pairs = [((next(iter(layer.tensors.values()))), tensor) for tensor in other.tensors.values()]
+        for mine, wanted in pairs:
+            for pattern, extra in _patterns(mine[1], wanted, other.path, heads, mine[0]):
+                yield _Fit((other.path,), (Placement(mine[0], (wanted[0],), pattern),), (wanted[0],), cost + extra, named)
+        return
+    if not set(layer.tensors) <= set(other.tensors):
+        return
+    choices = []
+    for leaf, mine in layer.tensors.items():
+        choices.append([(mine[0], other.tensors[leaf][0], p, c) for p, c in _patterns(mine[1], other.tensors[leaf], other.path, heads, mine[0])])
+    for combination in _agreeing(choices):
+        placements = tuple(Placement(mine, (wanted,), pattern) for mine, wanted, pattern, _ in combination)
+        extra = sum(c for *_, c in combination)
+        yield _Fit((other.path,), placements, tuple(w for _, w, _, _ in combination), cost + extra, named)
+
+
+def _agreeing(choices: Sequence[Sequence[tuple[str, str, str, float]]]) -> Iterator[tuple[tuple[str, str, str, float], ...]]:
+    """Combinations in which weight and bias are interleaved alike."""
+    for combination in itertools.product(*choices):
+        interleaved = {"(d h)" in pattern for _, wanted, pattern, _ in combination if len(wanted) and ("(h d)" in pattern or "(d h)" in pattern)}
+        plain = [p for *_, p, _ in combination if "(h d)" not in p and "(d h)" not in p]
+        if len(interleaved) <= 1 and not (plain and interleaved == {True}):
+            yield combination
+
+
+def _patterns(mine: Shape, wanted: tuple[str, Shape], path: str, heads: int | None, name: str) -> Iterator[tuple[str, float]]:
+    """Patterns that turn a reference tensor into one of the shape `mine`, each with a cost."""
+    role, shape = wanted
+    if "{}" in name:
+        yield from _per_head(mine, role, shape, path, heads)
+        return
+    if _count(mine) != _count(shape):
+        return
+    if _squeezed(mine) == _squeezed(shape):
+        yield "", 0.0
+        if heads and heads > 1 and path in _HEADED_ROWS and shape[0] % heads == 0:
+            yield ("(h d) i -> (d h) i" if len(shape) == 2 else "(h d) -> (d h)"), 2.5
+        if heads and heads > 1 and path == "output" and len(shape) == 2 and shape[1] % heads == 0:
+            yield "o (h d) -> o (d h)", 2.5
+    if len(shape) == 2 and _squeezed(mine) == _squeezed(shape[::-1]):
+        yield "o i -> i o", (1.5 if shape[0] == shape[1] else 0.0)
+    if len(shape) == 2 and len(mine) == 3 and heads:
+        yield from _split_heads(mine, shape, path, heads)
+    if len(shape) == 1 and len(mine) == 2 and heads and path in _HEADED_ROWS and mine == (heads, shape[0] // heads):
+        yield "", 0.0
+
+
+def _split_heads(mine: Shape, shape: Shape, path: str, heads: int) -> Iterator[tuple[str, float]]:
+    if path in _HEADED_ROWS and shape[0] % heads == 0:
+        named = {"h": heads, "d": shape[0] // heads, "i": shape[1]}
+        for target in ("h d i", "i h d", "h i d", "d h i", "i d h"):
+            if tuple(named[a] for a in target.split()) == mine:
+                yield f"(h d) i -> {target}", 0.2
+    if path == "output" and shape[1] % heads == 0:
+        named = {"h": heads, "d": shape[1] // heads, "o": shape[0]}
+        for target in ("h d o", "o h d", "h o d", "d h o"):
+            if tuple(named[a] for a in target.split()) == mine:
+                yield f"o (h d) -> {target}", 0.2
+
+
+def _per_head(mine: Shape, role: str, shape: Shape, path: str, heads: int | None) -> Iterator[tuple[str, float]]:
+    """One tensor of the target for each head: the first axis of `mine` counts them."""
+    if not heads or _count(mine) != _count(shape):
+        return
+    if path in _HEADED_ROWS and shape[0] % heads == 0:
+        if len(shape) == 2 and _squeezed(mine[1:]) == _squeezed((shape[0] // heads, shape[1])):
+            yield "(h d) i -> h d i", 0.0
+        elif len(shape) == 2 and _squeezed(mine[1:]) == _squeezed((shape[1], shape[0] // heads)):
+            yield "(h d) i -> h i d", 0.3
+        elif len(shape) == 1 and _squeezed(mine[1:]) == _squeezed((shape[0] // heads,)):
+            yield "(h d) -> h d", 0.0
+    if path == "output" and len(shape) == 2 and shape[1] % heads == 0 and mine[1:] == (shape[0], shape[1] // heads):
+        yield "o (h d) -> h o d", 0.3
+
+
+def _packed(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], heads: int | None) -> Iterator[_Fit]:
+    """A layer that holds several of the reference's, in some order of roles, heads and features."""
+    if not set(layer.tensors) <= {"weight", "bias"} or not heads:
+        return
+    usual = [r for r in ("query", "key", "value") if r in roles]
+    cost = 0.0 if list(roles) == usual else 1.0
+    weights = [other.tensors["weight"][1] for other in others]
+    mine = layer.main[1]
+    if len({w[1] for w in weights}) != 1 or _count(mine) != sum(map(_count, weights)):
+        return
+    if "{}" in layer.main[0]:
+        yield from _packed_per_head(layer, others, roles, cost, heads)
+        return
+    if len({w[0] for w in weights}) != 1:
+        yield from _concatenated(layer, others, roles, cost, mine, weights)
+        return
+    rows, columns = sum(w[0] for w in weights), weights[0][1]
+    for order, extra in (("r h d", 0.0), ("h r d", 0.4), ("h d r", 0.8), ("d r h", 1.2), ("r d h", 1.2), ("d h r", 1.2)):
+        for pattern, more in _packed_patterns(order, mine, rows, columns, len(roles), heads, weights[0][0] // heads):
+            yield _packed_fit(layer, others, roles, pattern, order, cost + extra + more)
+
+
+def _packed_patterns(
+    order: str, mine: Shape, rows: int, columns: int, count: int, heads: int, head_dim: int
+) -> Iterator[tuple[str, float]]:
+    if _squeezed(mine) == _squeezed((rows, columns)):
+        yield f"r (h d) i -> ({order}) i", 0.0
+    if _squeezed(mine) == _squeezed((columns, rows)):
+        yield f"r (h d) i -> i ({order})", (0.5 if rows == columns else 0.0)
+    sizes = {"r": count, "h": heads, "d": head_dim, "i": columns}
+    if len(mine) == 4:
+        for target in (f"{order} i", f"i {order}"):
+            if tuple(sizes[a] for a in target.split()) == mine:
+                yield f"r (h d) i -> {target}", 0.0
+    if len(mine) == 3 and mine in ((count, rows // count, columns), (count, columns, rows // count)) and order == "r h d":
+        yield ("r (h d) i -> r (h d) i" if mine[2] == columns else "r (h d) i -> r i (h d)"), 0.0
+
+
+def _packed_fit(
+    layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], pattern: str, order: str, cost: float
+) -> _Fit:
+    placements = [Placement(layer.main[0], tuple(o.tensors["weight"][0] for o in others), pattern)]
+    if "bias" in layer.tensors and "weight" in layer.tensors:
+        biases = tuple(o.tensors["bias"][0] for o in others if "bias" in o.tensors)
+        placements.append(Placement(layer.tensors["bias"][0], biases, f"r (h d) -> ({order})"))
+    covered = tuple(role for placement in placements for role in placement.roles)
+    named = re.search(r"qkv|in_proj|c_attn|kv|packed|query_key_value|fused|to_qkv|proj_in|attn", layer.path.lower())
+    return _Fit(roles, tuple(placements), covered, cost, bool(named))
+
+
+def _concatenated(
+    layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], cost: float, mine: Shape, weights: Sequence[Shape]
+) -> Iterator[_Fit]:
+    if _squeezed(mine) != _squeezed((sum(w[0] for w in weights), weights[0][1])):
+        return
+    placements = [Placement(layer.main[0], tuple(o.tensors["weight"][0] for o in others), "cat")]
+    if "bias" in layer.tensors:
+        placements.append(Placement(layer.tensors["bias"][0], tuple(o.tensors["bias"][0] for o in others), "cat"))
+    covered = tuple(role for placement in placements for role in placement.roles)
+    yield _Fit(roles, tuple(placements), covered, cost + 0.2, True)
+
+
+def _packed_per_head(
+    layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], cost: float, heads: int
+) -> Iterator[_Fit]:
+    """One packed tensor for each head."""
+    rows, columns = others[0].tensors["weight"][1]
+    if layer.main[1] != (heads, len(roles) * rows // heads, columns):
+        return
+    placements = [Placement(layer.main[0], tuple(o.tensors["weight"][0] for o in others), "r (h d) i -> h (r d) i")]
+    if "bias" in layer.tensors:
+        biases = tuple(o.tensors["bias"][0] for o in others)
+        placements.append(Placement(layer.tensors["bias"][0], biases, "r (h d) -> h (r d)"))
+    covered = tuple(role for placement in placements for role in placement.roles)
+    yield _Fit(roles, tuple(placements), covered, cost + 0.2, True)

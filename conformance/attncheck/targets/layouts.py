@@ -1,0 +1,76 @@
+"""Orders of axes in which targets take and return what the reference has in its own order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from einops import rearrange
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Two einops patterns: from the reference's order to the target's, and back."""
+
+    name: str
+    there: str
+    back: str
+
+    def to_target(self, tensor: Tensor) -> Tensor:
+        """A tensor in the reference's order, as the target wants it."""
+        return tensor if self.there == self.back else rearrange(tensor, self.there)
+
+    def to_reference(self, tensor: Tensor) -> Tensor:
+        """What came back, in the reference's order."""
+        return tensor if self.there == self.back else rearrange(tensor, self.back)
+
+
+_SAME = Layout("as the reference", "", "")
+
+SEQUENCES = (
+    Layout("batch first", "", ""),
+    Layout("length first", "b n c -> n b c", "n b c -> b n c"),
+    Layout("channels before length", "b n c -> b c n", "b c n -> b n c"),
+    Layout("image of one row", "b n c -> b c 1 n", "b c 1 n -> b n c"),
+)
+HEADED = (
+    Layout("heads before length", "", ""),
+    Layout("heads after length", "b h n d -> b n h d", "b n h d -> b h n d"),
+    Layout("one head, no axis", "b 1 n d -> b n d", "b n d -> b 1 n d"),
+    Layout("heads within batch", "b h n d -> (b h) n d", ""),
+)
+IMAGES = (
+    Layout("channels first", "", ""),
+    Layout("channels last", "b c h w -> b h w c", "b h w c -> b c h w"),
+)
+SIGNALS = (Layout("channels first", "", ""), Layout("channels last", "b c l -> b l c", "b l c -> b c l"))
+VOLUMES = (Layout("channels first", "", ""), Layout("channels last", "b c t h w -> b t h w c", "b t h w c -> b c t h w"))
+
+BY_NAME: Mapping[tuple[str, str], Layout] = {
+    (kind, layout.name): layout
+    for kind, layouts in (("sequence", SEQUENCES), ("headed", HEADED), ("image", IMAGES), ("signal", SIGNALS), ("volume", VOLUMES))
+    for layout in layouts
+}
+
+
+def kind_of(axes: tuple[str, ...]) -> str:
+    """Which family of layouts a tensor with these axes has; "" for those that have but one."""
+    if "height" in axes and len(axes) == 4:
+        return "image"
+    if "time" in axes:
+        return "volume"
+    if axes[:1] == ("batch",) and len(axes) == 3 and "channels" in axes:
+        return "signal"
+    if len(axes) == 4 and axes[1] == "heads":
+        return "headed"
+    return "sequence" if len(axes) == 3 and axes[0] == "batch" else ""
+
+
+def layouts_of(axes: tuple[str, ...]) -> tuple[Layout, ...]:
+    """The layouts to try for a tensor with these axes, the reference's own first."""
+    family = {"image": IMAGES, "volume": VOLUMES, "signal": SIGNALS, "headed": HEADED[:3], "sequence": SEQUENCES}
+    return family.get(kind_of(axes), (_SAME,))
+
+
+def layout(axes: tuple[str, ...], name: str) -> Layout:
+    """The layout of that name for a tensor with these axes."""
+    return next((each for each in layouts_of(axes) if each.name == name), _SAME)

@@ -1,0 +1,141 @@
+"""What published code calls things: constructor arguments, inputs, masks, flags and layers."""
+
+import re
+from collections.abc import Mapping
+
+# Constructor argument -> axes it may mean, the likeliest first. The mechanism decides among them.
+ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("dim", "d_model", "embed_dim", "hidden_size", "n_embd", "emb_size", "embed_dims", "model_dim", "d",
+     "embedding_dim", "embedding_dimension", "n_state", "features", "width", "units", "embed_size", "emb_dim",
+     "hidden_dim", "feat_dim", "n_feat", "attn_dim", "att_dim", "dim_model", "d_embed", "embed", "size", "dims",
+     "dimensions", "channels", "in_features", "input_dim", "in_dim", "c", "dmodel", "embedding_size", "n_embed",
+     "num_features", "token_dim", "qkv_features"):
+        ("model_dim", "channels", "query_size", "hidden", "head_dim"),
+    ("num_hiddens", "hidden", "hiddens", "hidden_units", "inner_dim", "inner", "attention_dim", "att_size",
+     "attn_size", "d_attn", "d_att", "d_hidden", "proj_dim", "d_inner", "hid_dim", "attention_size", "hidden_size",
+     "hidden_dim", "num_hidden", "n_hidden", "units"):
+        ("hidden", "model_dim", "head_dim", "reduced"),
+    ("in_channels", "channels", "channel", "in_planes", "inplanes", "in_dim", "dim", "ch", "c1", "inp", "chan",
+     "in_channel", "input_channels", "num_channels", "n_channels", "c", "n_in", "ni", "nc", "planes", "features",
+     "num_features", "c_in", "cin", "gate_channels", "input_dim", "embed_dim", "input_dims", "in_ch", "n_feats",
+     "chnls", "filters", "nf", "in_features", "width", "feat_channels", "chn", "spacial_dim_c", "embed_dims"):
+        ("channels",),
+    ("out_channels", "out_dim", "planes", "c2", "oup", "out_planes", "out_channel", "out_ch", "c_out", "cout",
+     "output_channels", "outplanes"):
+        ("out_channels", "channels", "reduced", "v_dim", "model_dim"),
+    ("num_heads", "heads", "n_head", "n_heads", "h", "head_num", "number_of_heads", "nhead", "nheads",
+     "num_attention_heads", "head", "query_heads", "n_attention_heads", "num_head", "attention_heads", "head_count"):
+        ("heads",),
+    ("dim_head", "head_dim", "d_k", "dim_heads", "attn_head_dim", "key_dim", "d_head", "head_size", "dk",
+     "d_qk", "size_per_head", "head_features", "per_head_dim", "qk_dim", "dim_k", "attn_dim", "hid_q_dim",
+     "att_dim", "d_attn", "attention_dim", "inner_dim", "proj_dim", "hidden_dim", "hidden", "hidden_size", "dim_key"):
+        ("head_dim", "hidden", "reduced"),
+    ("value_size", "vdim", "value_dim", "v_size", "dim_value", "d_value"): ("value_size", "v_dim"),
+    ("d_v", "value_dim", "v_dim", "vdim", "dv", "dim_v", "out_dim", "output_dim", "out_features", "dim_out",
+     "d_out", "output_size", "dim_value", "d_value", "embed_dim", "d_output"):
+        ("v_dim", "model_dim", "value_size", "classes", "out_channels"),
+    ("query_size", "query_dim", "q_dim", "x_dim", "qdim", "d_query", "in_q_dim", "dim_q", "num_q_input_channels",
+     "q_size", "dim_query", "query_features", "d_q", "query_in", "in_dim", "dim", "decoder_dim", "dec_dim",
+     "dec_hidden", "query_channels", "d_x", "latent_dim", "target_dim", "tgt_dim", "dim_x", "input_dim",
+     "d_model", "hidden_size", "embed_dim", "embed_q"):
+        ("query_size", "model_dim"),
+    ("key_size", "context_dim", "kdim", "key_dim", "k_dim", "dim_context", "cross_attention_dim", "y_dim", "enc_dim",
+     "kv_dim", "context_input_size", "in_dim", "memory_dim", "source_dim", "d_context", "context_size", "ctx_dim",
+     "d_key", "d_y", "dim_kv", "encoder_dim", "num_kv_input_channels", "k_size", "dim_key", "dim_y", "kv_size",
+     "src_dim", "enc_hidden", "d_kv", "d_memory", "mem_dim", "cond_dim", "in_kv_dim", "encoder_hidden_size",
+     "context_features", "dim_ctx", "d_ctx", "embed_kv", "d_enc", "d_cross", "d_cond", "d_src"):
+        ("key_size", "value_size"),
+    ("reduction", "ratio", "r", "reduction_ratio", "reduction_rate", "squeeze_factor", "red", "rate",
+     "se_ratio", "rd_ratio", "reduce", "reduction_factor", "squeeze_ratio", "red_ratio"):
+        ("reduction",),
+    ("reduced", "inter_channels", "mid_channels", "squeeze_channels", "inner_channels", "rd_channels",
+     "hidden_channels", "bottleneck", "hidden_dim", "inner_dim", "inter_dim", "mid", "key_channels", "inter_planes",
+     "squeeze", "hidden", "d_k", "key_dim", "qk_dim", "attn_channels", "embed_channels"):
+        ("reduced", "hidden"),
+    ("kernel_size", "kernel", "k", "ks", "k_size", "ksize", "kernel_sz"): ("kernel",),
+    ("stride", "s", "strides"): ("stride",),
+    ("groups", "g", "cardinality", "num_groups"): ("groups",),
+    ("branches", "m", "num_branches", "n_branches", "num_paths", "paths", "n_paths"): ("branches",),
+    ("tokens", "num_tokens", "seq_len", "max_len", "n_tokens", "num_ttokens", "max_seq_len", "length", "n",
+     "sequence_length", "num_positions", "context_length", "block_size", "size", "seq_length", "max_length", "n_ctx"):
+        ("tokens", "height", "length"),
+    ("height", "h", "feat_h", "map_height", "spacial_dim", "window_height", "wh", "win_h", "feat_size", "fmap_size",
+     "window_size", "size", "spatial_dim", "input_resolution", "feat_height"):
+        ("height",),
+    ("width", "w", "feat_w", "map_width", "window_width", "ww", "win_w", "feat_width"): ("width",),
+    ("window_size", "window"): ("window", "height"),
+    ("num_classes", "classes", "output_dim", "n_classes", "out_dim"): ("classes", "model_dim", "v_dim"),
+}  # fmt: skip
+
+ZERO = ("dropout", "attn_drop", "attn_dropout", "dropout_rate", "attention_dropout", "proj_drop", "drop", "p",
+        "attn_drop_rate", "proj_drop_rate", "drop_rate", "drop_prob", "dropout_p", "resid_dropout", "dropout_prob",
+        "attention_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout_prob", "pdrop", "attn_pdrop",
+        "resid_pdrop", "drop_path", "attn_dropout_rate", "attn_p", "proj_dropout", "dropout_ratio", "p_drop")  # fmt: skip
+
+# Forward argument -> role it may play.
+INPUTS: Mapping[str, tuple[str, ...]] = {
+    "q": ("q", "query", "queries", "qs", "query_states", "q_in", "q_input", "decoder_hidden", "target", "tgt", "x_q",
+          "q_vec", "xq", "query_input", "input_q", "queries_in"),
+    "k": ("k", "key", "keys", "ks", "key_states", "k_in", "x_k", "xk", "key_input", "input_k", "keys_in"),
+    "v": ("v", "value", "values", "vs", "value_states", "v_in", "x_v", "xv", "value_input", "input_v", "vals",
+          "values_in"),
+    "kv": ("context", "key_value_states", "y", "xa", "kv", "memory", "encoder_hidden_states", "ctx", "source",
+           "src", "cond", "x_kv", "key_value", "encoder_output", "enc_out", "enc", "encoder_out", "kv_input",
+           "memory_states", "s", "x2", "b", "other"),
+    "x": ("x", "hidden_states", "input", "inputs", "x_in", "inp", "feature", "features", "feature_map", "img", "image",
+          "hidden", "tokens", "sequence", "fmap", "feat", "x1", "a", "seq", "xs", "data", "tensor", "embeddings"),
+}  # fmt: skip
+
+MASKS = ("mask", "attn_mask", "attention_mask", "key_padding_mask", "valid_lens", "context_mask", "src_mask", "kv_mask",
+         "key_mask", "padding_mask", "attn_bias", "lengths", "valid_len", "enc_len", "pad_mask", "valid_lengths",
+         "key_padding", "lens", "bias_mask", "attend_mask", "allowed", "keep", "visible", "ignore_mask", "additive_mask",
+         "seq_lens", "seq_lengths", "kv_lens", "key_lengths", "key_lens", "n_valid", "keep_mask", "blocked", "memory_mask",
+         "encoder_mask", "encoder_attention_mask", "tgt_mask", "causal_mask", "memory_key_padding_mask", "m", "bias")  # fmt: skip
+CAUSAL = ("causal", "is_causal", "use_causal_mask", "autoregressive", "masked", "is_decoder", "use_causal", "decoder",
+          "unidirectional", "look_ahead", "causal_mask", "causal_attention", "mask_future")  # fmt: skip
+NEED_WEIGHTS = ("need_weights", "return_attention", "output_attentions", "return_weights", "return_attn",
+                "return_attention_scores", "return_attn_weights", "with_weights", "get_weights", "need_attn",
+                "return_attention_weights", "output_attention", "return_probs", "return_scores", "give_weights")  # fmt: skip
+SCALE = ("scale", "softmax_scale", "sm_scale", "scale_factor", "scaling", "qk_scale", "temperature_inv")
+SOFT_CAP = ("soft_cap", "softcap", "logits_soft_cap", "logit_cap", "attn_logit_softcapping", "cap")
+
+# Words in a layer's name that tell its role, the most telling first.
+LAYERS: Mapping[str, str] = {
+    "query": r"(^|[._])(q|wq|w_q|q_proj|to_q|query|queries|q_lin|fc_q|theta|f|query_conv|proj_q|linear_q|q_linear|conv_q|qs|"
+             r"lin_q|w_query|query_proj|wq_proj|query_projection|convq|q_layer|query_layer|query_dense|q_conv|query_linear|"
+             r"w_qs|q_net|q_map|queries_proj|phi_q|conv_theta|b_q|bq|q_weight|q_bias|f_conv|to_query|toqueries|tokeys_q|"
+             r"conv_b|proj_query|query_transform|query_mlp|from_q)([._]|$)",
+    "key": r"(^|[._])(k|wk|w_k|k_proj|to_k|key|keys|k_lin|fc_k|phi|g_key|key_conv|proj_k|linear_k|k_linear|conv_k|ks|lin_k|"
+           r"w_key|key_proj|key_projection|convk|k_layer|key_layer|key_dense|k_conv|key_linear|w_ks|k_net|k_map|keys_proj|"
+           r"conv_phi|b_k|bk|k_weight|k_bias|g_conv|to_key|tokeys|conv_c|proj_key|key_transform|key_mlp|from_k)([._]|$)",
+    "value": r"(^|[._])(v|wv|w_v|v_proj|to_v|value|values|v_lin|fc_v|g|value_conv|proj_v|linear_v|v_linear|conv_v|vs|lin_v|"
+             r"w_value|value_proj|value_projection|convv|v_layer|value_layer|value_dense|v_conv|value_linear|w_vs|v_net|v_map|"
+             r"values_proj|conv_g|b_v|bv|v_weight|v_bias|h_conv|to_value|tovalues|conv_d|proj_value|value_transform|from_v)([._]|$)",
+    "output": r"(^|[._])(o|out|wo|w_o|o_proj|to_out|output|out_proj|proj|fc|fc_o|dense|c_proj|fc_out|out_lin|proj_out|"
+              r"linear_out|out_linear|out_dense|w_out|unifyheads|final|merge|z|w|conv_out|last|conv_z|fuse|out_conv|"
+              r"attn_out|mix|combine|joined|linear|wo_proj|b_o|bo|out_projection|output_proj|restore|unify|head_proj|o_net|"
+              r"last_conv|proj_o)([._]|$)",
+}  # fmt: skip
+
+
+def axes_for(argument: str) -> tuple[str, ...]:
+    """Axes that a constructor argument of this name may mean, the likeliest first."""
+    name = argument.lower().strip("_")
+    found = [axis for names, axes in ARGUMENTS.items() if name in names for axis in axes]
+    return tuple(dict.fromkeys(found))
+
+
+def roles_for(argument: str) -> tuple[str, ...]:
+    """Roles that a forward argument of this name may play."""
+    name = argument.lower().strip("_")
+    return tuple(role for role, names in INPUTS.items() if name in names)
+
+
+def layer_role(path: str) -> str | None:
+    """The role that a layer's path tells, if one does: the last telling word counts."""
+    best: tuple[int, str] | None = None
+    for role, pattern in LAYERS.items():
+        for match in re.finditer(pattern, path.lower()):
+            if best is None or match.end() > best[0]:
+                best = (match.end(), role)
+    return best[1] if best else None

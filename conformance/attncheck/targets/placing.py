@@ -1,0 +1,68 @@
+"""Where the reference's weights go in a target: packed, transposed, split by heads, or as they are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from attncheck.model.case import Scalar
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One tensor of the target, made of one or more of the reference.
+
+    `pattern` is an einops pattern over the reference's tensor, or over several of them stacked
+    along a first axis `r`; empty for a plain copy, "cat" for tensors one after the other. In it,
+    `h` is the number of heads. `target` may hold "{}" for one tensor per head.
+    """
+
+    target: str
+    roles: tuple[str, ...]
+    pattern: str = ""
+
+    def place(self, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
+        """Copy the reference's tensors into the target's. Raises ValueError if sizes differ."""
+        arranged = self._arranged([parameters[role] for role in self.roles], names)
+        for name, part in self._parts(arranged, names):
+            mine = own[name]
+            if mine.numel() != part.numel():
+                raise ValueError(f"{name} has shape {tuple(mine.shape)}, expected {tuple(part.shape)}")
+            mine.copy_(part.reshape(mine.shape))
+
+    def gradients(
+        self, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
+    ) -> dict[str, Tensor | None]:
+        """The gradients of the target's tensors as gradients of the reference's."""
+        # Sending each element's number through the pattern tells where it went.
+        counts = [parameters[role].numel() for role in self.roles]
+        numbers = torch.arange(sum(counts), dtype=torch.float64).split(counts)
+        shaped = [n.reshape(parameters[r].shape) for n, r in zip(numbers, self.roles, strict=True)]
+        arranged = self._arranged(shaped, names)
+        given: list[Tensor] = []
+        for name, _ in self._parts(arranged, names):
+            gradient = own[name].grad
+            if gradient is None:
+                return dict.fromkeys(self.roles)
+            given.append(gradient.flatten())
+        together = torch.cat(given)
+        home = torch.empty_like(together)
+        home[arranged.flatten().long().to(home.device)] = together
+        parts = home.split(counts)
+        return {r: p.reshape(parameters[r].shape) for r, p in zip(self.roles, parts, strict=True)}
+
+    def _arranged(self, tensors: list[Tensor], names: Mapping[str, Scalar]) -> Tensor:
+        if self.pattern == "cat":
+            return torch.cat(tensors)
+        tensor = torch.stack(tensors) if len(tensors) > 1 else tensors[0]
+        if not self.pattern:
+            return tensor
+        needs_heads = "h" in self.pattern.replace("(", " ").replace(")", " ").split()
+        return rearrange(tensor, self.pattern, **({"h": int(str(names["heads"]))} if needs_heads else {}))
+
+    def _parts(self, arranged: Tensor, names: Mapping[str, Scalar]) -> list[tuple[str, Tensor]]:
+        if "{}" not in self.target:
+            return [(self.target, arranged)]
+        return [(self.target.format(i), part) for i, part in enumerate(arranged.unbind(0))]

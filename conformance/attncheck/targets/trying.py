@@ -1,0 +1,115 @@
+"""Trying a guess: build, load and call a target once, and compare it with the reference."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import torch
+from attnref import Mechanism
+from torch import Tensor, nn
+
+from attncheck.model.case import Case, Scalar
+from attncheck.strategies.sizes import BASE
+from attncheck.strategies.tensors import DTYPES, make
+from attncheck.strategies.tolerance import RIGHT, difference
+from attncheck.targets.ask import Ask
+from attncheck.targets.bench import Bench
+from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.subject import Subject, default_options, rules_of
+
+# Sizes to try a guess at: pairwise different first, then such as pickier targets accept.
+SIZE_SETS: tuple[Mapping[str, int], ...] = (
+    {},
+    {"model_dim": 32, "heads": 4, "head_dim": 8, "channels": 32, "out_channels": 48, "reduction": 4, "query_size": 24, "key_size": 40},
+    {"model_dim": 64, "heads": 8, "head_dim": 16, "channels": 64, "out_channels": 128, "reduction": 16, "reduced": 16},
+    {"channels": 128, "height": 8, "width": 8, "tokens": 16},
+    {"height": 7, "width": 7, "channels": 32},
+)
+# Other sizes, to see that a guess was not right by luck.
+_SECOND = {"batch": 3, "heads": 2, "q_len": 4, "kv_len": 6, "head_dim": 5, "v_dim": 7, "model_dim": 10, "query_size": 11,
+           "key_size": 9, "value_size": 14, "channels": 16, "height": 6, "width": 4, "length": 8, "tokens": 4}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Try:
+    """What one call at some sizes showed. `gap` is infinite if shapes differ or it raised."""
+
+    ran: bool
+    gap: float
+    error: str = ""
+    results: Mapping[str, Tensor] = field(default_factory=dict)
+    expected: Mapping[str, Tensor] = field(default_factory=dict)
+    raw: Any = None
+
+
+def subject_of(found: Found, mechanism: Mechanism) -> Subject:
+    """The subject that a guess makes of its target."""
+    return Subject(mechanism, FoundAdapter(found, None).interface)
+
+
+def case_for(found: Found, mechanism: Mechanism, changes: Mapping[str, int], **fields: Any) -> Case | None:
+    """A case of a guess: the base sizes with some changed; None if no such sizes are legal."""
+    subject = subject_of(found, mechanism)
+    options: dict[str, Scalar] = {**default_options(subject), **fields.pop("options", {})}
+    rules = rules_of(subject, options)
+    sizes = rules.complete({a: changes.get(a, BASE[a]) for a in rules.primary})
+    return None if sizes is None else Case(sizes, options, seed=fields.pop("seed", 11), **fields)
+
+
+def second_sizes(changes: Mapping[str, int]) -> Mapping[str, int]:
+    """Sizes for the second look at a guess that was found at `changes`."""
+    if not changes:
+        return _SECOND
+    return {**changes, "batch": 3, "q_len": 4, "kv_len": 6, "height": changes.get("height", 6), "width": changes.get("width", 4)}
+
+
+def attempt(found: Found, target: Any, case: Case, *, built: Any = None, load: bool = True) -> Try:
+    """Call the target for a case and compare with the reference."""
+    mechanism = FoundAdapter(found, target).mechanism
+    subject = subject_of(found, mechanism)
+    ask = subject.ask(case)
+    adapter = FoundAdapter(found, target)
+    try:
+        instance = built if built is not None else instance_of(adapter, ask)
+        parameters = {n: make(r) for n, r in ask.parameters.items()}
+        inputs = {n: make(r) for n, r in ask.inputs.items()}
+        with torch.no_grad():
+            if load:
+                adapter.load(instance, parameters, ask.names)
+            results = adapter.call(instance, inputs, ask.options)
+    except (Exception, SystemExit) as error:
+        return Try(False, float("inf"), f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    expected = expected_of(subject, ask)
+    return Try(True, gap_between(results["out"], expected["out"]), "", results, expected)
+
+
+def instance_of(adapter: FoundAdapter, ask: Ask) -> Any:
+    """A new instance in eval mode and in the question's dtype."""
+    built = adapter.build(ask.names)
+    return built.to(DTYPES[ask.dtype]).eval() if isinstance(built, nn.Module) else built
+
+
+def gap_between(actual: Tensor, expected: Tensor) -> float:
+    """The relative error, infinite for different shapes."""
+    if actual.shape != expected.shape:
+        return float("inf")
+    return difference(actual, expected).gap
+
+
+def agrees(gap: float, dtype: str = "float64") -> bool:
+    """Whether a gap is small enough to say that a guess is right."""
+    return gap <= (RIGHT if dtype == "float64" else 1e-4)
+
+
+@lru_cache(maxsize=64)
+def _reference_bench(mechanism: Mechanism, inputs: tuple[tuple[str, tuple[str, ...]], ...]) -> Bench:
+    from attncheck.targets.adapter import Interface, Reference
+
+    return Bench(Reference(mechanism, like=Interface(mechanism.id, dict(inputs))))
+
+
+def expected_of(subject: Subject, ask: Ask) -> Mapping[str, Tensor]:
+    """What the reference answers; nothing if it cannot."""
+    bench = _reference_bench(subject.mechanism, tuple(subject.interface.inputs.items()))
+    return bench.perform(ask).tensors or {"out": torch.full((0,), float("nan"))}
