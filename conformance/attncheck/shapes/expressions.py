@@ -3,6 +3,7 @@
 import ast
 import functools
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import sympy
@@ -156,3 +157,52 @@ def differs(shape: tuple[str, ...], expected: tuple[str, ...]) -> str:
 def as_sizes(values: Mapping[str, object]) -> dict[str, int]:
     """The same mapping with plain integers."""
     return {name: int(cast(Any, number)) for name, number in values.items()}
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What a name stands for, where that is no plain value but depends on other names."""
+
+    text: str
+
+
+class _Bound(ast.NodeTransformer):
+    """Puts values in the place of names, and folds what no longer depends on any name."""
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self.values = values
+
+    def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, ast.Name) and node.id in self.values:
+            found = self.values[node.id]
+            if isinstance(found, Expression):
+                return ast.parse(found.text, mode="eval").body
+            return ast.Constant(cast(Any, found))
+        changed = self.generic_visit(node)
+        if isinstance(changed, ast.BoolOp):
+            changed = _shortened(changed)
+        if isinstance(changed, ast.IfExp) and isinstance(changed.test, ast.Constant):
+            changed = changed.body if changed.test.value else changed.orelse
+        if isinstance(changed, ast.expr) and not isinstance(changed, ast.Constant | ast.Name | ast.Tuple):
+            text = ast.unparse(changed)
+            return changed if names_in(text) else ast.Constant(value(text, {}))
+        return changed
+
+
+def _shortened(node: ast.BoolOp) -> ast.expr:
+    """A conjunction or disjunction without the parts that are known."""
+    decisive = isinstance(node.op, ast.Or)
+    rest: list[ast.expr] = []
+    for part in node.values:
+        if not isinstance(part, ast.Constant):
+            rest.append(part)
+        elif bool(part.value) is decisive:
+            return ast.Constant(decisive)
+    if not rest:
+        return ast.Constant(not decisive)
+    return rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)
+
+
+def bind(text: str, values: Mapping[str, object]) -> str:
+    """The expression with some names replaced by their values, and shortened where that decides it."""
+    return ast.unparse(_Bound(values).visit(ast.parse(text.strip(), mode="eval").body))

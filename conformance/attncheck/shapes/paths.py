@@ -80,7 +80,7 @@ def explore(question: Question, solver: Solver, *, max_paths: int, seconds: floa
 def judge(question: Question, solver: Solver, run: symbolic.Run) -> Path:
     """Compare the shape on a path with the expected one, for all sizes on the path."""
     only_here = run.only_here or _unusable(solver, run)
-    conditions = tuple(f"{axis} == {size}" for axis, size in run.at.items()) if only_here else run.conditions
+    conditions = tuple(f"{axis} == {size}" for axis, size in run.at.items()) if only_here else solver.essential(run.conditions)
     path = Path("ok", conditions, run.at, run.shape or (), run.crash, "False", only_here)
     if run.shape is None:
         return replace(path, outcome="crash", witness=_witness(solver, path))

@@ -66,7 +66,7 @@ def prove(
     fixed: Sizes | None = None,
     legal: Sequence[str] = (),
     kinds: Mapping[str, str] | None = None,
-    max_paths: int = 60,
+    max_paths: int = 200,
     seconds: float = 30.0,
 ) -> Proof:
     """Prove or refute, for all sizes, that the result has the dimensions `output`. Never raises.
@@ -79,7 +79,7 @@ def prove(
     return answer(question, max_paths=max_paths, seconds=seconds)
 
 
-def answer(question: Question, *, max_paths: int = 60, seconds: float = 30.0) -> Proof:
+def answer(question: Question, *, max_paths: int = 200, seconds: float = 30.0) -> Proof:
     """The proof for a question, which may have constructor sizes as symbols too. Never raises."""
     started = time.monotonic()
     try:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from attncheck.shapes.expressions import both, holds, negation
+from attncheck.shapes.expressions import both, holds, names_in, negation
 
 MISSING = "z3 is not installed: pip install 'attncheck[proof]'"
 
@@ -50,7 +50,7 @@ class Solver:
 
     def find(self, *conditions: str) -> Point | Answer:
         """A point of the domain where all conditions hold."""
-        solver = self._z3.Solver()
+        solver = self._z3.SimpleSolver()
         solver.set("timeout", self._milliseconds)
         # A step limit too: the time limit alone makes answers depend on the machine's load.
         solver.set("rlimit", 20_000 * self._milliseconds)
@@ -107,6 +107,19 @@ class Solver:
     def implies(self, premise: str, conclusion: str) -> bool:
         """Whether the conclusion certainly follows in the domain."""
         return self.find(premise, negation(conclusion)) is Answer.NONE
+
+    def essential(self, conditions: Sequence[str]) -> tuple[str, ...]:
+        """The conditions without those that follow from the rest, products of axes first to go.
+
+        Paths carry many such: a product is at least 2 where a factor is. Without them most
+        questions are linear, which is a thousand times easier.
+        """
+        kept = list(dict.fromkeys(conditions))
+        for condition in sorted(kept, key=lambda text: (len(names_in(text)), len(text)), reverse=True):
+            rest = [other for other in kept if other != condition]
+            if self.implies(both(rest), condition):
+                kept = rest
+        return tuple(kept)
 
     def equivalent(self, one: str, other: str) -> bool:
         """Whether two conditions certainly mean the same in the domain."""

@@ -11,7 +11,7 @@ from unittest import mock
 import torch
 from torch import nn
 
-from attncheck.shapes.expressions import UntranslatableError, text_of, value
+from attncheck.shapes.expressions import UntranslatableError, plain, text_of, value
 from attncheck.shapes.question import Question
 
 # A run on values that torch does not know: nothing about other sizes follows from it.
@@ -57,7 +57,7 @@ class _Symbols:
         """The conditions met so far, and why they may be incomplete."""
         texts: dict[str, None] = {}
         only_here = "it met a size that depends on values" if self.env.deferred_runtime_asserts else ""
-        equalities = [f"({name}) == ({other})" for name, other in self._replacements()]
+        equalities = [plain(f"({name}) == ({other})") for name, other in self._replacements()]
         for guard in self.env.guards:
             try:
                 texts[text_of(guard.expr, self.axes)] = None
@@ -109,15 +109,21 @@ def _symbols(question: Question, at: Mapping[str, int]) -> _Symbols:
         symbol = env.create_symbol(at[axis], source, DimDynamic.DYNAMIC, do_not_specialize_zero_one=True)
         axes[str(symbol)] = axis
         sizes[axis] = env.create_symintnode(symbol, hint=at[axis], source=source)
-    return _Symbols(env, FakeTensorMode(shape_env=env, allow_non_fake_inputs=True), sizes, axes)
+    fake = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
+    # One run reuses nothing, and filling the cache doubles the time and asks for memory formats.
+    fake.cache_enabled = False
+    return _Symbols(env, fake, sizes, axes)
 
 
 def _forward(question: Question, symbols: _Symbols) -> object:
+    from torch._dispatch.python import enable_python_dispatcher
+
     # With constructor axes the module itself is fake; else it is real, and its weights are.
     scope = symbols.fake if question.constructor else contextlib.nullcontext()
     with torch.random.fork_rng(devices=[]), scope, without_initialisation(bool(question.constructor)):
         call = question.build(symbols.sizes)
-    with symbols.fake, torch.no_grad():
+    # The dispatcher in C++ has kernels, such as that of a constant pad, which fix the sizes.
+    with symbols.fake, enable_python_dispatcher(), torch.no_grad():
         tensors = {
             name: torch.empty([value(dim, symbols.sizes) for dim in dims], dtype=question.dtype_of(name))
             for name, dims in question.inputs.items()
