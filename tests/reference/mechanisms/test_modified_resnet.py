@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
@@ -88,7 +88,7 @@ def right(module, x):
     return module(x)
 
 
-def example(maker, randomise, batch=3, height=31, width=67, **options):
+def network(maker, randomise, batch=3, height=31, width=67, **options):
     """A small network in evaluation, with statistics of its own in every norm."""
     module = randomise(ModifiedResnet(3, 4, 4, 5, height=height, width=width, **options)).eval()
     draw = maker(1)
@@ -106,9 +106,9 @@ def example(maker, randomise, batch=3, height=31, width=67, **options):
 
 
 @blocks
-def test_the_example_is_alive(maker, randomise, block):
+def test_the_network_is_alive(maker, randomise, block):
     """No law means anything for a network whose rectifiers let nothing through."""
-    module, x = example(maker, randomise, block=block)
+    module, x = network(maker, randomise, block=block)
 
     (gradient,) = torch.autograd.grad(module(x.requires_grad_()).square().sum(), x)
 
@@ -116,6 +116,8 @@ def test_the_example_is_alive(maker, randomise, block):
 
 
 @settings(max_examples=10)
+@example(batch=2, height=31, width=67, block="bottleneck", deep=1)
+@example(batch=2, height=31, width=67, block="basic", deep=1)
 @given(
     batch=st.integers(1, 2), height=st.integers(31, 64), width=st.integers(31, 64),
     block=st.sampled_from(["bottleneck", "basic"]), deep=st.integers(0, 3),
@@ -124,7 +126,7 @@ def test_it_is_stem_pool_stages_and_attention_pool(
     maker, agrees, randomise, batch, height, width, block, deep
 ):
     layers = tuple(2 if stage == deep else 1 for stage in range(4))
-    module, x = example(maker, randomise, batch, height, width, layers=layers, block=block)
+    module, x = network(maker, randomise, batch, height, width, layers=layers, block=block)
 
     assert agrees(module(x), by_functions(module, x))
 
@@ -143,14 +145,14 @@ def test_three_convolutions_make_the_stem_and_none_but_the_first_strides(block):
 @pytest.mark.parametrize(("form", "lawful"), [(right, True), (article, False)])
 def test_samples_do_not_mix(maker, agrees, randomise, form, lawful):
     """RN-5: at sizes where the article's head runs, samples attend to each other."""
-    module, x = example(maker, randomise, width=37)
+    module, x = network(maker, randomise, width=37)
 
     assert agrees(form(module, x)[:1], form(module, x[:1])) is lawful
 
 
 def test_a_map_of_several_pixels_is_pooled_not_flattened(maker, randomise):
     """RN-4: flattened, it does not fit the head."""
-    module, x = example(maker, randomise, height=64, width=64)
+    module, x = network(maker, randomise, height=64, width=64)
     with pytest.raises(AssertionError, match="expecting embedding dimension of 128, but got 512"):
         article(module, x)
 
@@ -159,7 +161,7 @@ def test_a_map_of_several_pixels_is_pooled_not_flattened(maker, randomise):
 
 def test_samples_mix_while_batch_norm_trains(maker, agrees, randomise):
     """The broken law of the contract."""
-    module, x = example(maker, randomise)
+    module, x = network(maker, randomise)
     module.train()
 
     assert not agrees(module(x)[:2], module(x[:2]))
@@ -167,7 +169,7 @@ def test_samples_mix_while_batch_norm_trains(maker, agrees, randomise):
 
 @blocks
 def test_a_norm_of_zero_hides_the_main_path(maker, agrees, randomise, block):
-    module, x = example(maker, randomise, block=block)
+    module, x = network(maker, randomise, block=block)
     module.stages[0].norm.weight.data.zero_()
     before = module(x)
 
@@ -178,7 +180,7 @@ def test_a_norm_of_zero_hides_the_main_path(maker, agrees, randomise, block):
 
 
 def test_the_head_obeys_the_laws_of_attention_pooling(maker, agrees, randomise):
-    module, x = example(maker, randomise)
+    module, x = network(maker, randomise)
     before, head = module(x), module.head
 
     head.key.bias.data.add_(1)
@@ -197,7 +199,7 @@ def test_the_head_obeys_the_laws_of_attention_pooling(maker, agrees, randomise):
 
 def test_the_order_of_pixels_counts(maker, agrees, randomise):
     """The broken law of the contract."""
-    module, x = example(maker, randomise)
+    module, x = network(maker, randomise)
 
     assert not agrees(module(x.flip(3)), module(x))
 
@@ -205,7 +207,7 @@ def test_the_order_of_pixels_counts(maker, agrees, randomise):
 @blocks
 def test_an_empty_batch_stays_empty(maker, randomise, block):
     """RN-11."""
-    module, x = example(maker, randomise, batch=0, block=block)
+    module, x = network(maker, randomise, batch=0, block=block)
 
     assert module(x).shape == (0, 5)
 
@@ -213,11 +215,11 @@ def test_an_empty_batch_stays_empty(maker, randomise, block):
 @blocks
 def test_batch_norm_trains_on_more_than_one_pixel(maker, randomise, block):
     """RN-12: the article's limit is that of batch norm, and a larger map or batch lifts it."""
-    small, x = example(maker, randomise, batch=1, width=37, block=block)
+    small, x = network(maker, randomise, batch=1, width=37, block=block)
     with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
         small.train()(x)
 
-    large, wide = example(maker, randomise, batch=1, width=67, block=block)
+    large, wide = network(maker, randomise, batch=1, width=67, block=block)
 
     assert large.train()(wide).isfinite().all()
     assert small(torch.cat([x, -x])).isfinite().all()
@@ -226,7 +228,7 @@ def test_batch_norm_trains_on_more_than_one_pixel(maker, randomise, block):
 @blocks
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_low_precision_stays_near_float64(maker, agrees, randomise, dtype, block):
-    module, x = example(maker, randomise, block=block)
+    module, x = network(maker, randomise, block=block)
     module, x = module.to(dtype), x.to(dtype)
 
     out = module(x)
@@ -240,7 +242,7 @@ def test_low_precision_stays_near_float64(maker, agrees, randomise, dtype, block
 @blocks
 def test_one_backward_reaches_every_parameter(maker, randomise, silent_parameters, block):
     """RN-9: the article's bottlenecks never run."""
-    module, x = example(maker, randomise, block=block)
+    module, x = network(maker, randomise, block=block)
 
     module.train()(x).square().sum().backward()
 

@@ -67,6 +67,25 @@ def test_it_adds_to_every_position_what_that_position_reads(
         assert agrees(weights.sum(-1), torch.ones_like(weights[..., 0]))
 
 
+@ranks
+@pytest.mark.parametrize("pairwise", ["embedded_gaussian", "dot_product"])
+@pytest.mark.parametrize("pool_first", [False, True])
+@pytest.mark.parametrize("sub_sample", [False, True])
+def test_every_rank_and_option_agrees_with_torch(
+    maker, agrees, randomise, rank, pairwise, pool_first, sub_sample
+):
+    options = {"pairwise": pairwise, "pool_first": pool_first, "sub_sample": sub_sample, "scaled": True}
+    module = randomise(NonLocal(5, reduced=3, rank=rank, norm=True, **options)).eval()
+    x = maker(1)(2, 5, *(3, 4, 7)[:rank])
+
+    assert agrees(module(x), by_torch(module, x))
+
+
+@pytest.mark.parametrize(("channels", "reduced"), [(1, 1), (2, 1), (5, 2), (8, 4)])
+def test_half_of_the_channels_but_at_least_one_are_projected_to(channels, reduced):
+    assert NonLocal(channels).reduced == reduced
+
+
 def example(maker, randomise, rank=2, **options):
     """As many features as channels, so that no mistake crashes."""
     return randomise(NonLocal(6, reduced=6, rank=rank, **options)), maker(0)(5, 6, *SIDES[rank])

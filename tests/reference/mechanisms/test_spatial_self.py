@@ -88,6 +88,7 @@ def test_few_channels_still_have_a_query(device, channels):
     module = SpatialSelf(channels).to(device)
 
     assert module.reduced == 1
+    assert SpatialSelf(17).reduced == 2
     assert module(torch.ones(2, channels, 3, 2, device=device)).shape == (2, channels, 3, 2)
 
 
