@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 
 import torch
-from attnref import MECHANISMS, Mechanism
-from attnref._signature import read
 
 from attncheck.shapes.proof import Proof
 from attncheck.shapes.reference import Form, prove_reference
+from attnref import MECHANISMS, Mechanism
+from attnref._signature import read
 
 
 def forms(mechanism: Mechanism) -> Iterator[Form]:

@@ -1,5 +1,8 @@
 """Conditions and dimensions as text: Python expressions over axis names, made from sympy and evaluated."""
 
+# sympy finds a printer's methods by the names of its classes.
+# ruff: noqa: N802, N815
+
 import ast
 import functools
 from collections.abc import Iterable, Mapping
@@ -106,7 +109,7 @@ def _compiled(text: str) -> Any:
 
 def value(text: str, sizes: Mapping[str, object]) -> Any:
     """Evaluate an expression; sizes may be symbolic integers. Raises NameError for an unknown axis."""
-    return eval(_compiled(text), {"__builtins__": {"max": max, "min": min}}, dict(sizes))  # noqa: S307
+    return eval(_compiled(text), {"__builtins__": {"max": max, "min": min}}, dict(sizes))
 
 
 def holds(text: str, sizes: Mapping[str, int]) -> bool:

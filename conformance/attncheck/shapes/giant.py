@@ -34,11 +34,11 @@ class _LoopError(Exception):
     """More operator calls than any number of layers explains."""
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types no modes
     """Counts operator calls, remembers the largest result, and sees indices that overflow."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls = 0
         self.largest = ("none", 0)
         self.overflow = ""
@@ -61,7 +61,9 @@ class _Watch(TorchDispatchMode):
         if name == "arange" and not tensor.dtype.is_floating_point:
             most = torch.iinfo(tensor.dtype).max
             if tensor.numel() - 1 > most:
-                self.overflow = f"arange counts to {tensor.numel() - 1} in {tensor.dtype}, which ends at {most}"
+                self.overflow = (
+                    f"arange counts to {tensor.numel() - 1} in {tensor.dtype}, which ends at {most}"
+                )
 
 
 def giant(question: Question, sizes: Mapping[str, int]) -> Giant:

@@ -71,7 +71,9 @@ def explore(question: Question, solver: Solver, *, max_paths: int, seconds: floa
         if isinstance(at, dict) and len(paths) >= max_paths:
             return Exploration(tuple(paths), f"explored {len(paths)} paths, and there are more")
         if isinstance(at, dict) and time.monotonic() - started > seconds:
-            return Exploration(tuple(paths), f"explored {len(paths)} paths in {seconds:g} s, and there are more")
+            return Exploration(
+                tuple(paths), f"explored {len(paths)} paths in {seconds:g} s, and there are more"
+            )
     if at is Answer.UNKNOWN:
         return Exploration(tuple(paths), f"explored {len(paths)} paths; z3 cannot tell if there are more")
     return Exploration(tuple(paths), "" if paths else "no sizes are legal")
@@ -80,7 +82,11 @@ def explore(question: Question, solver: Solver, *, max_paths: int, seconds: floa
 def judge(question: Question, solver: Solver, run: symbolic.Run) -> Path:
     """Compare the shape on a path with the expected one, for all sizes on the path."""
     only_here = run.only_here or _unusable(solver, run)
-    conditions = tuple(f"{axis} == {size}" for axis, size in run.at.items()) if only_here else solver.essential(run.conditions)
+    conditions = (
+        tuple(f"{axis} == {size}" for axis, size in run.at.items())
+        if only_here
+        else solver.essential(run.conditions)
+    )
     path = Path("ok", conditions, run.at, run.shape or (), run.crash, "False", only_here)
     if run.shape is None:
         return replace(path, outcome="crash", witness=_witness(solver, path))

@@ -74,7 +74,7 @@ def prove(
     `build` makes a fresh instance; dimensions are Python expressions over axis names.
     """
     question = Question(
-        lambda sizes: build(), inputs, output, dtype, dict(fixed or {}), tuple(legal), (), dict(kinds or {})
+        lambda _: build(), inputs, output, dtype, dict(fixed or {}), tuple(legal), (), dict(kinds or {})
     )
     return answer(question, max_paths=max_paths, seconds=seconds)
 
@@ -140,7 +140,9 @@ def _why_open(explored: Exploration, paths: Sequence[Path]) -> str:
             fault = path.error or f"the shape {path.shape}"
             return f"the symbols say {fault} at {_listed(path.witness or path.at)}, a real run is right there"
         if path.failing != "False" and path.replayed == "no":
-            return f"a failure at {_listed(path.witness or path.at)} is too large to be confirmed by a real run"
+            return (
+                f"a failure at {_listed(path.witness or path.at)} is too large to be confirmed by a real run"
+            )
     return explored.reason
 
 

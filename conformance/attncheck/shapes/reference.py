@@ -8,14 +8,13 @@ from typing import Any
 from unittest import mock
 
 import torch
-from attnref import Mechanism
-from attnref._mechanism import Scalar
-from attnref._signature import Dim, TensorShape, read
-from attnref.axes import BY_NAME
 
 from attncheck.shapes.expressions import Expression, bind, names_in
 from attncheck.shapes.proof import Proof, answer
 from attncheck.shapes.question import Forward, Question, Shape, Sizes
+from attnref import Mechanism
+from attnref._mechanism import Scalar
+from attnref._signature import Dim, TensorShape, read
 
 # Sizes that say how often something is repeated or divided. As symbols they would fix themselves.
 _COUNTS = ("heads", "kernel", "gate_kernel", "stride", "groups", "branches", "reduction", "least_reduced")

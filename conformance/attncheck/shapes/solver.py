@@ -62,9 +62,7 @@ class Solver:
         if result == self._z3.unknown:
             return Answer.UNKNOWN
         model = solver.model()
-        point = {
-            axis: model.eval(self._symbols[axis], model_completion=True).as_long() for axis in self.axes
-        }
+        point = {axis: model.eval(self._symbols[axis], model_completion=True).as_long() for axis in self.axes}
         # The translation is trusted as far as this: every model is checked against Python.
         right = all(self.holds(condition, point) for condition in (self.domain, *conditions))
         return point if right else Answer.UNKNOWN
@@ -152,9 +150,14 @@ class Solver:
                 return self._arithmetic(self._translate(left), operator, self._translate(right))
             case ast.Call(func=ast.Name(id=("max" | "min") as name), args=arguments):
                 values = [self._translate(argument) for argument in arguments]
-                keep = (lambda a, b: a >= b) if name == "max" else (lambda a, b: a <= b)
-                return functools.reduce(lambda a, b: z3.If(keep(a, b), a, b), values)
+                return functools.reduce(self._larger if name == "max" else self._smaller, values)
         raise ValueError(f"cannot ask z3 about `{ast.unparse(node)}` over the axes {', '.join(self.axes)}")
+
+    def _larger(self, a: Any, b: Any) -> Any:
+        return self._z3.If(a >= b, a, b)
+
+    def _smaller(self, a: Any, b: Any) -> Any:
+        return self._z3.If(a <= b, a, b)
 
     def _comparison(self, node: ast.Compare) -> Any:
         values = [self._translate(value) for value in (node.left, *node.comparators)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -123,12 +124,21 @@ def _forward(question: Question, symbols: _Symbols) -> object:
     with torch.random.fork_rng(devices=[]), scope, without_initialisation(bool(question.constructor)):
         call = question.build(symbols.sizes)
     # The dispatcher in C++ has kernels, such as that of a constant pad, which fix the sizes.
-    with symbols.fake, enable_python_dispatcher(), torch.no_grad():
+    roots = mock.patch.object(math, "sqrt", _root)
+    with symbols.fake, enable_python_dispatcher(), torch.no_grad(), roots:
         tensors = {
             name: torch.empty([value(dim, symbols.sizes) for dim in dims], dtype=question.dtype_of(name))
             for name, dims in question.inputs.items()
         }
         return call(**tensors)
+
+
+_real_root = math.sqrt
+
+
+def _root(number: Any) -> Any:
+    """math.sqrt, but symbolic for a symbol: asked for a float, a symbol fixes its size."""
+    return torch.sym_sqrt(number) if isinstance(number, torch.SymInt | torch.SymFloat) else _real_root(number)
 
 
 def _crashed(error: Exception, symbols: _Symbols, at: Mapping[str, int]) -> Run:
@@ -169,10 +179,10 @@ def without_initialisation(active: bool = True) -> Iterator[None]:
             if name.endswith("_") and not name.startswith("_"):
                 stack.enter_context(mock.patch.object(nn.init, name, _leave_alone))
         if active:
-            fans = mock.patch.object(nn.init, "_calculate_fan_in_and_fan_out", lambda tensor: (1, 1))
+            fans = mock.patch.object(nn.init, "_calculate_fan_in_and_fan_out", return_value=(1, 1))
             stack.enter_context(fans)
         yield
 
 
-def _leave_alone(tensor: torch.Tensor, *args: object, **options: object) -> torch.Tensor:
+def _leave_alone(tensor: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
     return tensor
