@@ -99,7 +99,7 @@ class Child:
 
     def _wait(self, seconds: float) -> None:
         try:
-            # The worker may be that late to say that the question before was answered.
+            # A worker may be that late to say that the question before was answered.
             self.receive(seconds + NEWS_SECONDS)
         except LostError as error:
             # Raised behind the last answer that it had written by then.

@@ -26,7 +26,7 @@ from attncheck.targets.adapter import Adapter, Interface
 from attncheck.targets.ask import Answer, Ask, Trouble
 from attncheck.targets.bench import Bench
 
-NEWS_SECONDS = 0.1  # how long written answers may go unannounced
+NEWS_SECONDS = 0.25  # how long written answers may go unannounced
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 _WATCHED: Mapping[str, Any] = {
     "torch": torch,
