@@ -1,5 +1,6 @@
 """A finding: evidence that a claim is broken."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,8 @@ class Finding:
             "expected": self.expected,
             "actual": self.actual,
             "case": self.case.to_json(),
+            # JSON has no infinity: a gap that is not there means that nothing could be compared.
+            "gap": self.gap if math.isfinite(self.gap) else None,
             "kind": self.kind,
             "sizes": self.sizes,
             "defect": self.defect,

@@ -1,0 +1,50 @@
+"""`attncheck list`: the names that other commands understand."""
+
+from collections.abc import Callable, Sequence
+
+import click
+
+Rows = list[Sequence[str]]
+
+
+def _mechanisms() -> Rows:
+    from attnref import MECHANISMS
+
+    return [(m.id, m.title) for m in MECHANISMS]
+
+
+def _checks() -> Rows:
+    from attncheck.checks import CHECKS
+
+    return [(c.id, c.family, c.claim) for c in CHECKS]
+
+
+def _defects() -> Rows:
+    from attncheck.defects import DEFECTS
+    from attncheck.report.pages import summary
+
+    return [(d.id, d.mechanism, summary(d)) for d in DEFECTS]
+
+
+def _conventions() -> Rows:
+    from attncheck.model.convention import CONVENTIONS
+
+    return [(c.id, c.question, " | ".join(c.options)) for c in CONVENTIONS]
+
+
+_LISTS: dict[str, Callable[[], Rows]] = {
+    "mechanisms": _mechanisms,
+    "checks": _checks,
+    "defects": _defects,
+    "conventions": _conventions,
+}
+
+
+@click.command("list", short_help="List mechanisms, checks, defects or conventions.")
+@click.argument("what", type=click.Choice(tuple(_LISTS)))
+def command(what: str) -> None:
+    """List every mechanism, check, defect or convention, one a line, the name first."""
+    from attncheck.report.pages import columns
+
+    for line in columns(_LISTS[what](), indent=""):
+        click.echo(line)

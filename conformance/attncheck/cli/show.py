@@ -1,0 +1,37 @@
+"""`attncheck show`: what is known of a mechanism, a check or a defect."""
+
+import click
+
+from attncheck.model.errors import UsageError
+from attncheck.model.nearest import did_you_mean
+
+
+@click.command("show", short_help="Explain a mechanism, a check or a defect.")
+@click.argument("name", metavar="MECHANISM|CHECK|DEFECT")
+def command(name: str) -> None:
+    """Explain NAME: formula, shapes, laws, conventions and known mistakes, or the claim of a check."""
+    for line in page(name):
+        click.echo(line)
+
+
+def page(name: str) -> list[str]:
+    """The page of whatever has that name. Raises UsageError if nothing has."""
+    from attncheck.checks import CHECKS
+    from attncheck.defects import DEFECTS
+    from attncheck.report.pages import check_page, defect_page, mechanism_page
+    from attnref import MECHANISMS
+
+    for mechanism in MECHANISMS:
+        if mechanism.id == name:
+            return mechanism_page(mechanism, DEFECTS)
+    for check in CHECKS:
+        if check.id == name:
+            return check_page(check, MECHANISMS, DEFECTS)
+    for defect in DEFECTS:
+        if defect.id == name:
+            return defect_page(defect)
+    known = [*(m.id for m in MECHANISMS), *(c.id for c in CHECKS), *(d.id for d in DEFECTS)]
+    raise UsageError(
+        f"no mechanism, check or defect is called {name!r}{did_you_mean(name, known)} "
+        "(attncheck list mechanisms, list checks and list defects show all)"
+    )
