@@ -112,6 +112,10 @@ def _advance(
         running.append((case, trial, wanted))
     except StopIteration as stop:
         _close(check, case, stop.value, tally)
+    except (RuntimeError, IndexError, ValueError) as error:
+        # An answer of a shape that the check did not count on: the shape has its own check.
+        message = " ".join(str(error).split())[:200]
+        tally.troubled.append(Trouble("check", type(error).__name__, message))
 
 
 def _close(check: Check, case: Case, judgement: Mismatch | NotJudged | None, tally: _Tally) -> None:

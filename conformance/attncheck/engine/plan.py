@@ -3,13 +3,15 @@
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from attncheck.checks.check import Check
 from attncheck.engine.request import Budget
 from attncheck.model.case import Case, Scalar
-from attncheck.strategies.sizes import Rules, at_random, boundary
-from attncheck.targets.subject import Subject
+from attncheck.strategies.sizes import Rules, draw, plans
+from attncheck.targets.subject import Subject, default_options, rules_of
+from attnref._mechanism import Option
 
 
 @dataclass(frozen=True)
@@ -28,34 +30,10 @@ EXTENTS: dict[Budget, Extent] = {
 }
 
 
-def rules_of(subject: Subject, options: dict[str, Scalar]) -> Rules:
-    """What the sizes of a subject must obey."""
-    contract, interface = subject.mechanism.contract, subject.interface
-    defaults = {a: e for a, e in contract.defaults.items() if a not in interface.free and a not in subject.ties}
-    fixed = {a: int(v) for a, v in interface.fixed.items() if a in subject.axes and isinstance(v, int)}
-    return Rules(
-        axes=subject.axes,
-        ties=subject.ties,
-        defaults={a: e for a, e in defaults.items() if a not in fixed},
-        conditions=(*(rule.holds for rule in contract.rules), *interface.refuses),
-        options=options,
-        fixed=fixed,
-    )
-
-
-def default_options(subject: Subject) -> dict[str, Scalar]:
-    """Every option of the contract at its default, or at what the target always does."""
-    options = {o.name: o.values[0] for o in subject.mechanism.contract.options}
-    return {**options, **{k: v for k, v in subject.interface.fixed.items() if k in options}}
-
-
 def all_options(subject: Subject) -> Iterator[dict[str, Scalar]]:
     """Options in turn: the defaults, one changed at a time, then every combination, for ever."""
     start = default_options(subject)
-    free = [
-        o for o in subject.mechanism.contract.options
-        if o.name in subject.interface.takes and o.name not in subject.interface.fixed
-    ]  # fmt: skip
+    free = _free_options(subject)
     singles = [{**start, o.name: value} for o in free for value in o.values[1:]]
     names = [o.name for o in free]
     every = [{**start, **dict(zip(names, v, strict=True))} for v in itertools.product(*(o.values for o in free))]
@@ -65,44 +43,105 @@ def all_options(subject: Subject) -> Iterator[dict[str, Scalar]]:
 def cases(check: Check, subject: Subject, budget: Budget, seed: int) -> list[Case]:
     """The cases of one check, in the order in which they are judged."""
     extent = EXTENTS[budget]
-    start = default_options(subject)
-    rules = rules_of(subject, start)
     rng = random.Random(f"{seed}:{check.id}")
-    edges = list(itertools.islice(boundary(rules, extent.long), extent.boundary))
-    draws = list(itertools.islice(at_random(rules, rng.randrange(2**31)), extent.random))
+    varies = check.options == "all" or any(law.when for law in subject.laws(check.id))
+    planner = _Planner(check, subject, all_options(subject) if varies else itertools.repeat(default_options(subject)))
+    base = rules_of(subject, default_options(subject)).base
+    edges = planner.boundary(plans(planner.axes, base, extent.long))[: extent.boundary]
+    draws = planner.at_random(rng, extent.random)
     if check.share < 1:
         edges = edges[:1] + _some(edges[1:], check.share, rng)
         draws = _some(draws, check.share, rng)
-    sizes = [*edges, *draws]
-    turns = all_options(subject) if check.options == "all" else itertools.repeat(start)
-    base = seed % 100_003 * 1000
-    made = []
-    for index, (size, options) in enumerate(zip(sizes, turns, strict=False)):
-        made.append(Case(size, dict(options), device=subject.device, seed=base + index))
     if check.options == "all":
         # The base sizes meet every option, so that none is left to chance.
-        every = itertools.islice(all_options(subject), 1, _number_of_options(subject))
-        made += [Case(edges[0], dict(o), device=subject.device, seed=base + 500 + i) for i, o in enumerate(every)] if edges else []
-    return [case for case in made if _legal(subject, case)]
+        draws += planner.every_option()
+    first = seed % 100_003 * 1000
+    return [
+        Case(sizes, options, device=subject.device, seed=first + index)
+        for index, (sizes, options) in enumerate([*edges, *draws])
+    ]
+
+
+T = TypeVar("T")
+Sizes = dict[str, int]
+Options = dict[str, Scalar]
+
+
+@dataclass
+class _Planner:
+    """Pairs sizes with options such that the contract allows them and the law is stated for them."""
+
+    check: Check
+    subject: Subject
+    turns: Iterator[Options]
+    rules: dict[str, Rules] = field(default_factory=dict)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Axes that have a size of their own under some options."""
+        every = [self._rules(o).primary for o in _distinct_options(self.subject)]
+        return tuple(dict.fromkeys(axis for axes in every for axis in axes))
+
+    def boundary(self, wanted: list[Sizes]) -> list[tuple[Sizes, Options]]:
+        """Each plan once, under the next options that it is legal with."""
+        made: list[tuple[Sizes, Options]] = []
+        for plan in wanted:
+            for options in self._next(_number_of_options(self.subject)):
+                sizes = self._rules(options).planned(plan)
+                if sizes is not None and (sizes, options) not in made and self._stated(sizes, options):
+                    made.append((sizes, options))
+                    break
+        return made
+
+    def at_random(self, rng: random.Random, count: int) -> list[tuple[Sizes, Options]]:
+        """At most `count` draws, fewer where few sizes are legal."""
+        made: list[tuple[Sizes, Options]] = []
+        for options in self._next(40 * count):
+            sizes = draw(self._rules(options), rng)
+            if len(made) < count and sizes is not None and self._stated(sizes, options):
+                made.append((sizes, options))
+        return made
+
+    def every_option(self) -> list[tuple[Sizes, Options]]:
+        """The base sizes under each combination of options."""
+        pairs = [(self._rules(o).planned({}), o) for o in _distinct_options(self.subject)]
+        return [(sizes, o) for sizes, o in pairs if sizes is not None and self._stated(sizes, o)]
+
+    def _next(self, count: int) -> Iterator[Options]:
+        return itertools.islice(self.turns, count)
+
+    def _rules(self, options: Options) -> Rules:
+        key = repr(options)
+        if key not in self.rules:
+            self.rules[key] = rules_of(self.subject, options)
+        return self.rules[key]
+
+    def _stated(self, sizes: Sizes, options: Options) -> bool:
+        return self.subject.law_holds(self.check.id, Case(sizes, options))
+
+
+def _distinct_options(subject: Subject) -> list[Options]:
+    made: list[Options] = []
+    for options in itertools.islice(all_options(subject), _number_of_options(subject)):
+        if options not in made:
+            made.append(options)
+    return made
 
 
 def _number_of_options(subject: Subject) -> int:
-    free = [
-        o for o in subject.mechanism.contract.options
-        if o.name in subject.interface.takes and o.name not in subject.interface.fixed
-    ]  # fmt: skip
+    free = _free_options(subject)
     product = 1
     for option in free:
         product *= len(option.values)
     return min(2 + sum(len(o.values) - 1 for o in free) + product, 40)
 
 
-def _legal(subject: Subject, case: Case) -> bool:
-    complete = rules_of(subject, dict(case.options)).complete(case.sizes)
-    return complete == dict(case.sizes)
+def _free_options(subject: Subject) -> list[Option]:
+    interface = subject.interface
+    return [o for o in subject.mechanism.contract.options if o.name in interface.takes and o.name not in interface.fixed]
 
 
-def _some(items: list[dict[str, int]], share: float, rng: random.Random) -> list[dict[str, int]]:
+def _some(items: list[T], share: float, rng: random.Random) -> list[T]:
     count = max(1, round(len(items) * share)) if items else 0
     chosen = set(rng.sample(range(len(items)), count))
     return [item for index, item in enumerate(items) if index in chosen]

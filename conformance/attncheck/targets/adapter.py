@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -93,7 +94,7 @@ class Reference:
             return self.like
         signature = signature_of(self.mechanism)
         optional = tuple(t.name for t in signature.inputs if t.optional)
-        options = tuple(p.name for p in signature.others)
+        options = dict.fromkeys((*(p.name for p in signature.others), *(o.name for o in self.mechanism.contract.options)))
         return Interface(
             mechanism=self.mechanism.id,
             inputs={t.name: (t.name,) for t in signature.inputs if not t.optional},
@@ -128,6 +129,7 @@ class Reference:
         return {n: p.grad for n, p in built.named_parameters()} if isinstance(built, nn.Module) else {}
 
 
+@lru_cache(maxsize=256)
 def signature_of(mechanism: Mechanism) -> Signature:
     """The tensors of one call of a mechanism: of its module's forward if it has one."""
     function = mechanism.module.forward if mechanism.module else mechanism.call
@@ -154,8 +156,14 @@ def parameter_shapes(mechanism: Mechanism, names: Mapping[str, Scalar]) -> dict[
     """Names and shapes of everything a reference learns or tracks, for sizes and options."""
     if mechanism.module is None:
         return {}
+    known = inspect.signature(mechanism.module).parameters
+    return _shapes_of(mechanism, tuple((k, v) for k, v in names.items() if k in known))
+
+
+@lru_cache(maxsize=4096)
+def _shapes_of(mechanism: Mechanism, names: tuple[tuple[str, Scalar], ...]) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        module = build_reference(mechanism, names)
+        module = build_reference(mechanism, dict(names))
     tensors = [*module.named_parameters(), *module.named_buffers()]
     return {n: tuple(t.shape) for n, t in tensors if t.is_floating_point()}
 

@@ -134,7 +134,7 @@ def _with_alignment(found: Found, target: Any, mechanism: Mechanism) -> Found:
         if case is not None and agrees(attempt(tried, target, case).gap):
             fitting.append(alignment)
     if len(fitting) == 1:
-        conventions = {**found.conventions, "causal_alignment": fitting[0].replace("_", " ")}
+        conventions = {**found.conventions, "causal_alignment": fitting[0]}
         return replace(found, fixed={**found.fixed, "alignment": fitting[0]}, conventions=conventions)
     return replace(found, fixed={**found.fixed, "alignment": "upper_left"})
 
@@ -163,7 +163,7 @@ def _masked(found: Found, form: MaskForm) -> Found:
 
 
 def _with_polarity(found: Found, form: MaskForm) -> Found:
-    return replace(found, conventions={**found.conventions, "mask_polarity": form.polarity})
+    return replace(found, conventions={**found.conventions, "mask_polarity": form.polarity.replace(" ", "_")})
 
 
 def _mask_forms(found: Found, target: Any, mechanism: Mechanism) -> Iterator[MaskForm]:
@@ -237,7 +237,7 @@ def _with_weights(found: Found, target: Any, mechanism: Mechanism) -> Found:
         if place == asked.result and place != "":
             continue
         if tuple(tensor.shape) == per_head:
-            return _returning(asked, place, "per head")
+            return _returning(asked, place, "per_head")
         if averaged is not None and tuple(tensor.shape) == averaged:
             return _returning(asked, place, "averaged")
     return found

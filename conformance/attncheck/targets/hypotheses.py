@@ -250,6 +250,9 @@ def _packed(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], heads
         return
     usual = [r for r in ("query", "key", "value") if r in roles]
     cost = 0.0 if list(roles) == usual else 1.0
+    if len(layer.main[1]) == 1:
+        yield from _packed_biases(layer, others, roles, cost)
+        return
     weights = [other.tensors["weight"][1] for other in others]
     mine = layer.main[1]
     if len({w[1] for w in weights}) != 1 or _count(mine) != sum(map(_count, weights)):
@@ -264,6 +267,15 @@ def _packed(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], heads
     for order, extra in (("r h d", 0.0), ("h r d", 0.4), ("h d r", 0.8), ("d r h", 1.2), ("r d h", 1.2), ("d h r", 1.2)):
         for pattern, more in _packed_patterns(order, mine, rows, columns, len(roles), heads, weights[0][0] // heads):
             yield _packed_fit(layer, others, roles, pattern, order, cost + extra + more)
+
+
+def _packed_biases(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], cost: float) -> Iterator[_Fit]:
+    """Biases in one vector, whose weights stand apart."""
+    if len(layer.tensors) != 1 or not all("bias" in other.tensors for other in others):
+        return
+    biases = tuple(other.tensors["bias"][0] for other in others)
+    if _count(layer.main[1]) == sum(_count(other.tensors["bias"][1]) for other in others):
+        yield _Fit(roles, (Placement(layer.main[0], biases, "cat"),), biases, cost, True)
 
 
 def _packed_patterns(

@@ -2,8 +2,8 @@
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from attnref import Mechanism
 from attnref._mechanism import Law
@@ -12,7 +12,7 @@ from attnref.axes import BY_NAME
 
 from attncheck.model.case import Case, Scalar
 from attncheck.model.recipe import Kind, Recipe
-from attncheck.strategies.sizes import Rules
+from attncheck.strategies.sizes import BASE, OWN, Rules, value
 from attncheck.targets.adapter import Interface, Reference, parameter_shapes, signature_of
 from attncheck.targets.ask import Ask
 
@@ -54,12 +54,20 @@ class Subject:
         """Axes whose sizes the reference's constructor takes."""
         if self.mechanism.module is None:
             return ()
-        return tuple(p for p in inspect.signature(self.mechanism.module).parameters if p in BY_NAME)
+        options = {option.name for option in self.mechanism.contract.options}
+        named = inspect.signature(self.mechanism.module).parameters
+        return tuple(p for p in named if p in BY_NAME and p not in options)
 
     @cached_property
     def axes(self) -> tuple[str, ...]:
         """Every axis that has a size of its own or by default."""
         return tuple(dict.fromkeys((*self.signature.axes, *self.constructor_axes)))
+
+    def axes_under(self, options: Mapping[str, Scalar]) -> tuple[str, ...]:
+        """The axes that have a size when an option tells which rank the inputs have."""
+        forms = [rank_for(shape, dict.fromkeys(self.axes, 1), options) for shape in self.signature.inputs]
+        used = {dim.axis for dims in forms for dim in dims if dim.axis}
+        return tuple(a for a in self.axes if "rank" not in options or a in used or a in self.constructor_axes)
 
     @cached_property
     def ties(self) -> Mapping[str, str]:
@@ -76,9 +84,32 @@ class Subject:
         """The optional input through which keys are hidden, if the target takes one."""
         return next((name for name in ("mask", "valid_lens") if name in self.optional), None)
 
-    def law(self, check: str) -> Law | None:
-        """The law of the contract that the check of that name judges."""
-        return next((law for law in self.mechanism.contract.laws if law.id == check), None)
+    @property
+    def norms_batches(self) -> bool:
+        """Whether the contract says that training sees the whole batch, as batch norm does."""
+        return any(law.only_eval for law in self.laws("samples_do_not_mix"))
+
+    def laws(self, check: str) -> tuple[Law, ...]:
+        """The laws of the contract that the check of that name judges."""
+        return tuple(law for law in self.mechanism.contract.laws if law.id == check)
+
+    def law(self, check: str, case: Case) -> Law:
+        """The law that a case judges: where several of one name are stated for it, by turns.
+
+        Raises AssertionError if none is, as `law_holds` tells beforehand.
+        """
+        stated = self._stated(check, case)
+        assert stated, f"{check} is not stated for {case}"
+        return stated[case.seed % len(stated)]
+
+    def law_holds(self, check: str, case: Case) -> bool:
+        """Whether a law of that name is stated for the sizes and options of a case, or none ever is."""
+        return not self.laws(check) or bool(self._stated(check, case))
+
+    def _stated(self, check: str, case: Case) -> list[Law]:
+        names = {**case.names, **self.interface.fixed}
+        loadable = [law for law in self.laws(check) if self.interface.loads or not law.parameters]
+        return [law for law in loadable if not law.when or value(law.when, names)]
 
     def position(self, ask: Ask, name: str, axis: str) -> int | None:
         """Where an input of a question has an axis; None if it lacks it or broadcasts along it."""
@@ -142,7 +173,7 @@ class Subject:
 
     def parameters(self, case: Case) -> dict[str, Recipe]:
         """Recipes for everything the reference learns or tracks, absent ones as zeros."""
-        shapes = _shapes(self.mechanism, tuple(case.names.items()))
+        shapes = parameter_shapes(self.mechanism, case.names)
         recipes = {}
         for index, (name, shape) in enumerate(shapes.items()):
             recipe = Recipe(shape, _parameter_kind(name, shape), case.seed * 1009 + 100 + index, case.dtype)
@@ -155,7 +186,7 @@ class Subject:
         varies = self.interface.varies.get(name)
         sizes = tuple(
             1 if dim.broadcasts and varies is not None and dim.axis not in varies else dim.size(case.names)
-            for dim in rank_for(shape, case.sizes)
+            for dim in rank_for(shape, case.sizes, case.options)
         )
         seed = case.seed * 1009 + index
         if shape.kind == "int":
@@ -163,11 +194,17 @@ class Subject:
         return Recipe(sizes, "normal", seed, case.dtype)
 
     def _mask(self, shape: TensorShape, case: Case) -> Recipe:
-        recipe = self._input(shape.name, shape, case, 70)
         if shape.kind == "int":
-            return recipe
+            return self._input(shape.name, self._form_of_lengths(shape, case), case, 70)
+        recipe = self._input(shape.name, shape, case, 70)
         kind: Kind = case.masking  # type: ignore[assignment]  # one of the mask kinds, by Case's contract
         return Recipe(recipe.shape, kind, recipe.seed, "bool")
+
+    def _form_of_lengths(self, shape: TensorShape, case: Case) -> TensorShape:
+        """One length for every query where masks are random and the target takes such, else for every sample."""
+        varies = self.interface.varies.get(shape.name, shape.axes)
+        forms = [dims for dims in shape.ranks if all(dim.axis in varies for dim in dims)] or [shape.ranks[-1]]
+        return replace(shape, ranks=(forms[0] if case.masking == "random_mask" else forms[-1],))
 
     def _longest(self, name: str, case: Case) -> float:
         axis = self.mechanism.contract.lengths.get(name)
@@ -181,12 +218,13 @@ def rules_of(subject: Subject, options: dict[str, Scalar]) -> Rules:
     defaults = {a: e for a, e in stated.items() if a not in interface.free and a not in subject.ties}
     fixed = {a: int(v) for a, v in interface.fixed.items() if a in subject.axes and isinstance(v, int)}
     return Rules(
-        axes=subject.axes,
+        axes=subject.axes_under(options),
         ties=subject.ties,
         defaults={a: e for a, e in defaults.items() if a not in fixed},
         conditions=(*(rule.holds for rule in contract.rules), *interface.refuses),
         options=options,
         fixed=fixed,
+        base={**BASE, **OWN.get(subject.mechanism.id, {})},
     )
 
 
@@ -196,10 +234,12 @@ def default_options(subject: Subject) -> dict[str, Scalar]:
     return {**options, **{k: v for k, v in subject.interface.fixed.items() if k in options}}
 
 
-def rank_for(shape: TensorShape, sizes: Mapping[str, int]) -> tuple[Dim, ...]:
-    """The longest form of a tensor all of whose axes have sizes."""
+def rank_for(shape: TensorShape, sizes: Mapping[str, int], options: Mapping[str, Scalar]) -> tuple[Dim, ...]:
+    """The form that the option `rank` names, else the longest all of whose axes have sizes."""
     for dims in shape.ranks:
-        if all(dim.axis is None or dim.axis in sizes for dim in dims):
+        # The rank of a map counts its positions; batch and channels stand before them.
+        named = "rank" not in options or len(dims) == int(str(options["rank"])) + 2
+        if named and all(dim.axis is None or dim.axis in sizes for dim in dims):
             return dims
     return shape.ranks[-1]
 
@@ -208,8 +248,3 @@ def _parameter_kind(name: str, shape: tuple[int, ...]) -> Kind:
     if name.endswith(_POSITIVE):
         return "positive"
     return "weight" if len(shape) > 1 else "vector"
-
-
-@lru_cache(maxsize=4096)
-def _shapes(mechanism: Mechanism, names: tuple[tuple[str, Scalar], ...]) -> dict[str, tuple[int, ...]]:
-    return parameter_shapes(mechanism, dict(names))

@@ -10,7 +10,6 @@ from attnref import Mechanism
 from torch import Tensor, nn
 
 from attncheck.model.case import Case, Scalar
-from attncheck.strategies.sizes import BASE
 from attncheck.strategies.tensors import DTYPES, make
 from attncheck.strategies.tolerance import RIGHT, difference
 from attncheck.targets.ask import Ask
@@ -53,7 +52,7 @@ def case_for(found: Found, mechanism: Mechanism, changes: Mapping[str, int], **f
     subject = subject_of(found, mechanism)
     options: dict[str, Scalar] = {**default_options(subject), **fields.pop("options", {})}
     rules = rules_of(subject, options)
-    sizes = rules.complete({a: changes.get(a, BASE[a]) for a in rules.primary})
+    sizes = rules.complete({a: changes.get(a, rules.base[a]) for a in rules.primary})
     return None if sizes is None else Case(sizes, options, seed=fields.pop("seed", 11), **fields)
 
 

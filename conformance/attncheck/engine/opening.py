@@ -1,0 +1,79 @@
+"""From a request to a subject with an executor: the target found, loaded and out of harm's way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from attnref import Mechanism
+from attnref.catalogue import BY_ID
+
+from attncheck.engine.isolated import Forked, Isolated
+from attncheck.engine.put import Executor, InProcess
+from attncheck.engine.request import Request
+from attncheck.engine.session import Inquiry, Limits
+from attncheck.model.errors import UsageError
+from attncheck.model.nearest import did_you_mean
+from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.opening import find_for
+from attncheck.targets.subject import Subject
+
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A target that is ready for questions. `found` is how, if it was not told."""
+
+    subject: Subject
+    executor: Executor
+    found: Found | None
+    isolated: bool
+
+
+def mechanism_of(name: str | None) -> Mechanism | None:
+    """The mechanism of that id. Raises UsageError with the nearest name."""
+    if name is None:
+        return None
+    if name not in BY_ID:
+        raise UsageError(f"unknown mechanism {name!r}{did_you_mean(name, BY_ID)} (attncheck list mechanisms shows all {len(BY_ID)})")
+    return BY_ID[name]
+
+
+def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
+    """Find out how the target is called, and start the process it lives in.
+
+    Raises UsageError, NoAdapterError, or TargetTroubleError if importing it ends its process.
+    """
+    mechanism_of(request.mechanism)
+    dtypes = request.dtypes or DTYPES
+    unknown = [d for d in dtypes if d not in DTYPES]
+    if unknown:
+        raise UsageError(f"unknown dtype {unknown[0]!r}{did_you_mean(unknown[0], DTYPES)}; expected one of {', '.join(DTYPES)}")
+    limits = Limits(seconds_per_call=request.seconds_per_call, bytes_of_memory=request.bytes_of_memory)
+    if request.adapter is not None:
+        return _written(request, limits, dtypes)
+    if not isinstance(request.target, str):
+        return _object(request, limits, dtypes)
+    arguments = {"target": request.target, "mechanism": request.mechanism, "init": dict(request.init)}
+    with Inquiry(replace(limits, seconds_per_call=max(60.0, limits.seconds_per_call))) as inquiry:
+        answer: Any = inquiry.run("attncheck.targets.opening:find", arguments, lambda e: tell(str(e.get("stage", ""))))
+    found = Found.from_json(answer)
+    executor = Isolated("attncheck.targets.opening:open_found", {"target": request.target, "found": answer}, limits)
+    subject = Subject(BY_ID[found.mechanism], FoundAdapter(found, None).interface, request.device, dtypes)
+    return Opened(subject, executor, found, isolated=True)
+
+
+def _written(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opened:
+    executor = Isolated("attncheck.targets.opening:open_written", {"adapter": request.adapter}, limits)
+    interface = executor.interface
+    return Opened(Subject(BY_ID[interface.mechanism], interface, request.device, dtypes), executor, None, isolated=True)
+
+
+def _object(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opened:
+    """An object without an import path lives in a fork of this process, or here if asked."""
+    name = getattr(request.target, "__qualname__", type(request.target).__name__)
+    found = find_for(request.target, name, request.mechanism, request.init, lambda _: None)
+    adapter = FoundAdapter(found, request.target)
+    executor: Executor = Forked(adapter, limits) if request.isolate else InProcess(adapter)
+    return Opened(Subject(BY_ID[found.mechanism], adapter.interface, request.device, dtypes), executor, found, isolated=request.isolate)

@@ -1,0 +1,103 @@
+"""What turns raw verdicts into those that count: expectations, certainty of the adapter, known deviations."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from attncheck.checks.check import Check
+from attncheck.engine.request import Request
+from attncheck.engine.session import TargetTroubleError
+from attncheck.model.case import Case
+from attncheck.model.convention import CONVENTIONS
+from attncheck.model.errors import UsageError
+from attncheck.model.finding import Finding
+from attncheck.model.nearest import did_you_mean
+from attncheck.model.verdict import Verdict
+from attncheck.targets.subject import Subject
+
+
+def expected_conventions(request: Request, seen: Mapping[str, str]) -> list[Verdict]:
+    """A verdict for every `--expect`. Raises UsageError for an unknown convention or option."""
+    known = {c.id: c.options for c in CONVENTIONS}
+    verdicts = []
+    for name, option in request.expect.items():
+        if name not in known:
+            raise UsageError(f"unknown convention {name!r}{did_you_mean(name, known)} (attncheck list conventions)")
+        if option not in known[name]:
+            raise UsageError(f"{name} has no option {option!r}; expected one of {', '.join(known[name])}")
+        actual = sorted({value for key, value in seen.items() if key.startswith(name)})
+        verdicts.append(_expectation(name, option, actual))
+    return verdicts
+
+
+def _expectation(name: str, option: str, actual: list[str]) -> Verdict:
+    check = f"expects_{name}"
+    if not actual:
+        return Verdict(check, "law", "skipped", reason=f"the target shows no {name}")
+    if actual == [option]:
+        return Verdict(check, "law", "passed", cases=1, planned=1)
+    claim = f"{name} is {option}"
+    finding = Finding(check, claim, option, " and ".join(actual), Case({}), kind="another convention")
+    return Verdict(check, "law", "failed", cases=1, planned=1, findings=(finding,))
+
+
+def certain(subject: Subject, check: Check, verdict: Verdict) -> Verdict:
+    """A failure against the reference counts only if the weights are known to stand where they should."""
+    if verdict.outcome != "failed" or subject.interface.certainty != "guessed":
+        return verdict
+    if check.family in ("value", "gradient"):
+        reason = "which weight is which could only be guessed, so a difference from the reference says nothing"
+        return replace(verdict, outcome="errored", reason=reason, findings=())
+    return verdict
+
+
+def import_trouble(error: TargetTroubleError) -> Verdict:
+    """The finding that a target cannot even be imported or constructed."""
+    trouble = error.trouble
+    where = str((error.progress or {}).get("stage", trouble.stage))
+    finding = Finding(
+        "can_be_imported", "importing and constructing the target returns", "a class or function",
+        f"{trouble} (while: {where})", Case({}), kind=f"raises {trouble.kind}",
+    )  # fmt: skip
+    return Verdict("can_be_imported", "shape", "failed", cases=1, planned=1, findings=(finding,))
+
+
+def with_known(request: Request, verdicts: list[Verdict]) -> list[Verdict]:
+    """Failures that a file of known deviations lists become `known`; an entry that no longer fails is a failure."""
+    if request.known is None:
+        return verdicts
+    entries = read_known(request.known)
+    target = str(request.target)
+    mine = {e["check"]: e["reason"] for e in entries if e["target"] == target}
+    result = []
+    for verdict in verdicts:
+        reason = mine.pop(verdict.check, None)
+        if reason is None:
+            result.append(verdict)
+        elif verdict.outcome == "failed":
+            result.append(replace(verdict, outcome="known", reason=reason))
+        else:
+            result.append(_stale(verdict.check, f"{verdict.outcome} now, though {request.known} says: {reason}"))
+    return result + [_stale(check, f"{request.known} names a check that did not run") for check in mine]
+
+
+def _stale(check: str, what: str) -> Verdict:
+    finding = Finding(check, "a known deviation still deviates", "a failure", what, Case({}), kind="stale entry")
+    return Verdict(check, "law", "failed", cases=1, planned=1, findings=(finding,))
+
+
+def read_known(path: str) -> list[dict[str, str]]:
+    """The entries of a file of known deviations. Raises UsageError if it is none."""
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"--known {path}: there is no such file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"--known {path}: {error}") from None
+    entries = data.get("known", [])
+    for entry in entries:
+        missing = [name for name in ("check", "target", "reason") if not entry.get(name)]
+        if missing:
+            raise UsageError(f"--known {path}: an entry lacks {', '.join(missing)}: {entry}")
+    return list(entries)

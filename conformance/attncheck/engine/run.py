@@ -1,0 +1,180 @@
+"""One run: open the target, observe its conventions, judge every check, explain what failed."""
+
+import platform
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from attncheck.checks import BY_ID, CHECKS, Check
+from attncheck.engine.events import (
+    CheckFinished,
+    CheckStarted,
+    ConventionsFound,
+    Event,
+    Explaining,
+    Listener,
+    RunFinished,
+    RunStarted,
+)
+from attncheck.engine.explaining import explained
+from attncheck.engine.judging import Known, judge
+from attncheck.engine.observing import observe
+from attncheck.engine.opening import Opened, open_target
+from attncheck.engine.outcomes import certain, expected_conventions, import_trouble, with_known
+from attncheck.engine.plan import cases
+from attncheck.engine.request import Request
+from attncheck.engine.session import TargetTroubleError
+from attncheck.engine.shrink import smallest
+from attncheck.model.case import Case
+from attncheck.model.errors import UsageError
+from attncheck.model.nearest import did_you_mean
+from attncheck.model.report import Header, Report
+from attncheck.model.verdict import Verdict
+
+
+def run(request: Request, listeners: Sequence[Listener] = ()) -> Report:
+    """Judge one target. Raises UsageError or NoAdapterError if there is nothing to judge."""
+    return _run(request, listeners, chosen(request), {})
+
+
+def replay(report: Report) -> Report:
+    """Run the failed checks of a report again, each on the case that showed the failure."""
+    fields = dict(report.header.invocation)
+    for name in ("dtypes", "checks", "skip", "families"):
+        fields[name] = tuple(fields.get(name, ()))  # type: ignore[arg-type]  # lists in a report
+    request = Request(**{**fields, "seed": report.header.seed, "known": None})  # type: ignore[arg-type]  # written by _header
+    failed = {v.check: [f.case for f in v.findings] for v in report.failed if v.check in BY_ID}
+    return _run(request, (), [BY_ID[check] for check in failed], failed)
+
+
+def chosen(request: Request) -> list[Check]:
+    """The checks that a request asks for. Raises UsageError for an unknown one."""
+    for name in (*request.checks, *request.skip):
+        if name not in BY_ID:
+            raise UsageError(f"unknown check {name!r}{did_you_mean(name, BY_ID)} (attncheck list checks shows all {len(BY_ID)})")
+    wanted = [c for c in CHECKS if not request.checks or c.id in request.checks or c.basic]
+    wanted = [c for c in wanted if not request.families or c.family in request.families or c.basic]
+    return [c for c in wanted if c.id not in request.skip]
+
+
+def _run(request: Request, listeners: Sequence[Listener], checks: list[Check], again: dict[str, list[Case]]) -> Report:
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    seed = request.seed if request.seed is not None else random.SystemRandom().randrange(10**6)
+    try:
+        opened = open_target(request)
+    except TargetTroubleError as error:
+        return _unopened(request, seed, error, tell)
+    try:
+        header = _header(request, seed, opened)
+        tell(RunStarted(header, tuple(c.id for c in checks)))
+        conventions = observe(opened.subject, opened.executor, seed)
+        tell(ConventionsFound(conventions))
+        verdicts = [*expected_conventions(request, conventions)]
+        verdicts += _judge_all(request, seed, opened, checks, again, tell)
+        verdicts = with_known(request, verdicts)
+    finally:
+        opened.executor.close()
+    report = Report(header, conventions, tuple(verdicts))
+    tell(RunFinished(report))
+    return report
+
+
+def _judge_all(
+    request: Request, seed: int, opened: Opened, checks: list[Check], again: dict[str, list[Case]], tell: Listener
+) -> list[Verdict]:
+    known = Known()
+    verdicts = []
+    for check in checks:
+        tell(CheckStarted(check.id))
+        planned = again.get(check.id) or cases(check, opened.subject, request.budget, seed)
+        verdict = judge(check, opened.subject, planned, opened.executor, known)
+        _remember(check, verdict, known)
+        verdict = certain(opened.subject, check, verdict)
+        if verdict.outcome == "failed" and request.explain:
+            verdict = _explain(check, verdict, opened, known, request, tell)
+        verdicts.append(verdict)
+        tell(CheckFinished(verdict))
+    return verdicts
+
+
+def _remember(check: Check, verdict: Verdict, known: Known) -> None:
+    """What a basic check reports blocks the others, or need not be said again by them."""
+    if not check.basic or verdict.outcome != "failed":
+        return
+    finding = verdict.findings[0]
+    stage = finding.actual.rpartition("(in the ")[2].rstrip(")")
+    known.troubles.add((stage, finding.kind.removeprefix("raises ")))
+    if verdict.cases <= 1:
+        known.blocked_by = check.id
+
+
+def _explain(check: Check, verdict: Verdict, opened: Opened, known: Known, request: Request, tell: Listener) -> Verdict:
+    started = time.perf_counter()
+    (finding,) = verdict.findings
+    tell(Explaining(check.id, "looking for the smallest case"))
+    apart = Known() if check.basic else known
+    finding = smallest(check, opened.subject, finding, opened.executor, apart)
+    finding = explained(check, opened, finding, request, lambda step: tell(Explaining(check.id, step)))
+    seconds = verdict.seconds + time.perf_counter() - started
+    return replace(verdict, findings=(finding,), seconds=seconds)
+
+
+def _header(request: Request, seed: int, opened: Opened) -> Header:
+    notes = opened.subject.interface.notes
+    if not opened.isolated:
+        notes = (*notes, "in this process, not isolated")
+    return Header(
+        target=target_name(request),
+        mechanism=opened.subject.mechanism.id,
+        adapter=notes,
+        seed=seed,
+        budget=request.budget,
+        device=request.device,
+        dtypes=opened.subject.dtypes,
+        versions=versions(),
+        invocation=_invocation(request),
+    )
+
+
+def target_name(request: Request) -> str:
+    """The target as a report calls it."""
+    if request.adapter and not isinstance(request.target, str):
+        return request.adapter
+    return request.target if isinstance(request.target, str) else getattr(request.target, "__qualname__", repr(request.target))
+
+
+def versions() -> dict[str, str]:
+    """What the verdict may depend on."""
+    import attncheck
+
+    return {
+        "attncheck": getattr(attncheck, "__version__", "0.1.0"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": sys.platform,
+    }
+
+
+def _invocation(request: Request) -> dict[str, object]:
+    fields = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(request).items()}
+    return {**fields, "target": target_name(request)}
+
+
+def _unopened(request: Request, seed: int, error: TargetTroubleError, tell: Listener) -> Report:
+    """The report of a target whose import or construction ends its process."""
+    header = Header(target_name(request), request.mechanism or "unknown", seed=seed, budget=request.budget, versions=versions(), invocation=_invocation(request))
+    verdict = import_trouble(error)
+    for event in (RunStarted(header, (verdict.check,)), CheckFinished(verdict)):
+        tell(event)
+    report = Report(header, {}, (verdict,))
+    tell(RunFinished(report))
+    return report
+
+

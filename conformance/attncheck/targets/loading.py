@@ -1,0 +1,80 @@
+"""Loads a target by dotted path or by file: `package.module:Name` or `path/to/file.py:Name`."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from attncheck.model.errors import UsageError
+from attncheck.model.nearest import did_you_mean
+
+
+def load(spec: str) -> Any:
+    """The object that `spec` names.
+
+    Raises UsageError if the form is wrong, the module, file or name does not exist, or the file
+    does not parse. Whatever else the module raises while it is imported passes through.
+    """
+    place, _, name = spec.rpartition(":")
+    if not place or not name:
+        raise UsageError(f"expected package.module:Name or path/to/file.py:Name, got {spec!r}")
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
+    return _attribute(module, name, place)
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    # What a script next to it could import, the target can import too.
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None, "a path that ends in .py has a loader"
+    assert spec.loader is not None, "a path that ends in .py has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UsageError(f"{path} does not parse: {error.msg} (line {error.lineno})") from None
+    return module
+
+
+def _from_package(name: str) -> ModuleType:
+    # As `python -m` does, but last, so that nothing here shadows an installed package.
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise UsageError(f"there is no module {error.name!r}{_nearest_module(name)}") from None
+        raise
+    except SyntaxError as error:
+        raise UsageError(f"{error.filename or name} does not parse: {error.msg} (line {error.lineno})") from None
+
+
+def _nearest_module(name: str) -> str:
+    parent, _, last = name.rpartition(".")
+    if not parent or parent not in sys.modules:
+        return ""
+    return _suggestion(last, vars(sys.modules[parent]))
+
+
+def _attribute(module: ModuleType, name: str, place: str) -> Any:
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"{place} has no {part!r}{_suggestion(part, vars(found) if hasattr(found, '__dict__') else {})}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(f"{place}:{name} is a {type(found).__name__}; expected a class or a function")
+    return found
+
+
+def _suggestion(name: str, among: Any) -> str:
+    return did_you_mean(name, [n for n in among if not n.startswith("_")])

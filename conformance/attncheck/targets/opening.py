@@ -1,0 +1,60 @@
+"""What runs in the target's process before the first question: finding an adapter, and opening it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attnref.catalogue import BY_ID, MECHANISMS
+
+from attncheck.model.errors import NoAdapterError, UsageError
+from attncheck.targets.adapter import Adapter
+from attncheck.targets.discover import discover
+from attncheck.targets.found import Found, adapter_from_json
+from attncheck.targets.loading import load
+from attncheck.targets.recognising import likely_mechanisms
+from attncheck.targets.written import written_adapter
+
+Tell = Callable[[Mapping[str, object]], None]
+
+
+def find(target: str, mechanism: str | None, init: Mapping[str, str], progress: Tell) -> dict[str, object]:
+    """The adapter of a target as JSON, with the mechanism guessed if none is given."""
+    progress({"stage": "import"})
+    found = find_for(load(target), target, mechanism, init, progress)
+    return found.to_json()
+
+
+def find_for(
+    target: Any, name: str, mechanism: str | None, init: Mapping[str, str], progress: Tell
+) -> Found:
+    """The adapter of an object. Raises NoAdapterError or UsageError with what was tried."""
+    if mechanism is not None:
+        return discover(target, BY_ID[mechanism], init=init, progress=lambda s: progress({"stage": s}))
+    likely = likely_mechanisms(target, name)
+    candidates: list[Found] = []
+    for each in likely:
+        progress({"stage": f"trying it as {each.id}"})
+        try:
+            found = discover(target, each, init=init, progress=lambda s: progress({"stage": s}))
+        except NoAdapterError:
+            continue
+        if found.certainty == "verified":
+            return found
+        candidates.append(found)
+    if not candidates:
+        listed = ", ".join(m.id for m in likely or MECHANISMS)
+        raise NoAdapterError(f"{name} fits no mechanism that its name or arguments suggest ({listed}); name one with --mechanism")
+    if len(candidates) > 1 and candidates[0].certainty == candidates[1].certainty == "guessed":
+        raise UsageError(
+            f"{name} could be {candidates[0].mechanism} or {candidates[1].mechanism}; say which with --mechanism"
+        )
+    return candidates[0]
+
+
+def open_found(target: str, found: Mapping[str, Any]) -> Adapter:
+    """The adapter that `find` found, for the same target."""
+    return adapter_from_json(found, load(target))
+
+
+def open_written(adapter: str) -> Adapter:
+    """The adapter in a person's file."""
+    return written_adapter(load(adapter))
