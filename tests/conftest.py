@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+pytest_plugins = ["pytester"]
+
 # The first call of a checked function compiles its annotations, so single examples are uneven.
 settings.register_profile("attncheck", deadline=None, max_examples=30)
 settings.load_profile("attncheck")

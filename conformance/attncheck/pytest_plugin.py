@@ -127,7 +127,7 @@ class CheckItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
-        return self.path, None, self.nodeid
+        return self.path, None, self.name
 
 
 class TargetCollector(pytest.Collector):

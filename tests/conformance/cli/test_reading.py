@@ -1,12 +1,12 @@
 """`list`, `show`, `shapes`, `replay` and `diff`."""
 
 import pytest
-from attnref import MECHANISMS
 from click.testing import CliRunner, Result
 
 from attncheck.checks import CHECKS
 from attncheck.cli import main
 from attncheck.model.convention import CONVENTIONS
+from attnref import MECHANISMS
 
 
 def attncheck(*words: str) -> Result:

@@ -43,9 +43,10 @@ def test_every_option_reaches_the_request(engine, make_report, make_passed):
 
     result = attncheck(
         "run", "m:A", "--mechanism", "cross", "--init", "d_model=model_dim", "--init", "flag=True",
-        "--adapter", "a.py:adapter", "--device", "cuda", "--dtype", "float32", "--check", "one", "--skip", "two",
-        "--family", "law", "--budget", "deep", "--seed", "3", "--expect", "mask_polarity=true_attends", "--strict",
-        "--known", "known.txt", "--no-isolate", "--no-explain", "--time-limit", "2.5", "--memory-limit", "0.5",
+        "--adapter", "a.py:adapter", "--device", "cuda", "--dtype", "float32", "--check", "one",
+        "--skip", "two", "--family", "law", "--budget", "deep", "--seed", "3", "--strict",
+        "--expect", "mask_polarity=true_attends", "--known", "known.txt", "--no-isolate", "--no-explain",
+        "--time-limit", "2.5", "--memory-limit", "0.5",
     )  # fmt: skip
 
     assert result.exit_code == 0, result.output

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 import pytest
-from attnref import MECHANISMS
 from click.testing import CliRunner
 
 from attncheck.checks import CHECKS
 from attncheck.cli import main
 from attncheck.report.pages import check_page, mechanism_page
+from attnref import MECHANISMS
 
 
 @dataclass(frozen=True)

@@ -74,5 +74,5 @@ def test_a_binary_file_is_no_report(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_bytes(b"\xff\xfe\x00")
 
-    with pytest.raises(UsageError, match="it is not text$"):
+    with pytest.raises(UsageError, match=r"it is not text$"):
         load(str(path))
