@@ -1,13 +1,36 @@
 """The checks: one claim each, one theme a file, all of them in CHECKS, basics first."""
 
-from attncheck.checks import gradient, hygiene, masking, mode, order, scores, shape, value
+from attncheck.checks import (
+    averages,
+    conventions,
+    distances,
+    gates,
+    gradient,
+    hygiene,
+    masking,
+    mode,
+    order,
+    pixels,
+    positions,
+    residual,
+    scores,
+    shape,
+    value,
+)
 from attncheck.checks.check import Check as Check
 
 CHECKS: tuple[Check, ...] = (
     *shape.CHECKS,
     *order.CHECKS,
     *masking.CHECKS,
+    *conventions.CHECKS,
     *scores.CHECKS,
+    *distances.CHECKS,
+    *positions.CHECKS,
+    *pixels.CHECKS,
+    *gates.CHECKS,
+    *residual.CHECKS,
+    *averages.CHECKS,
     *value.CHECKS,
     *gradient.CHECKS,
     *hygiene.CHECKS,

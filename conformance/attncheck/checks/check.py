@@ -1,5 +1,6 @@
 """A check: one claim and the code that tests it, as a value. Nothing registers itself."""
 
+import functools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -81,18 +82,44 @@ def check(
     def make(judge: Judge) -> Check:
         doc = " ".join((judge.__doc__ or "").split())
         name = judge.__name__
-        return Check(name, family, claim, judge, applies, doc, basic, judges_trouble, options, share, rank, deviation)
+        return Check(
+            name,
+            family,
+            claim,
+            _where_stated(name, judge),
+            applies,
+            doc,
+            basic,
+            judges_trouble,
+            options,
+            share,
+            rank,
+            deviation,
+        )
 
     return make
 
 
+def _where_stated(name: str, judge: Judge) -> Judge:
+    """The judge, silent where the contract does not state its law: a case may shrink to such sizes."""
+
+    @functools.wraps(judge)
+    def judge_if_stated(subject: Subject, case: Case) -> Trial:
+        if not subject.law_holds(name, case):
+            return NotJudged("the law is not stated for these sizes and options")
+        return (yield from judge(subject, case))
+
+    return judge_if_stated
+
+
 def needs_law(check_id: str) -> Applies:
-    """Applies where the contract lists the law of that name."""
+    """Applies where the contract lists the law of that name, and the target lets one see it."""
 
     def applies(subject: Subject) -> str | None:
-        if subject.law(check_id) is None:
+        laws = subject.laws(check_id)
+        if not laws:
             return f"{check_id} is no law of {subject.mechanism.id}"
-        return None
+        return needs_weights(subject) if all(law.parameters for law in laws) else None
 
     return applies
 

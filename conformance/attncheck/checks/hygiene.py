@@ -44,7 +44,9 @@ def sees_new_contents(subject: Subject, case: Case) -> Trial:
 def forgets_other_sizes(subject: Subject, case: Case) -> Trial:
     """An instance that has seen other sizes answers as a new one does."""
     ask = subject.ask(masked(subject, case))
-    axis = next((a for a in ("kv_len", "q_len", "height", "tokens", "length", "batch") if subject.has(a)), "batch")
+    axis = next(
+        (a for a in ("kv_len", "q_len", "height", "tokens", "length", "batch") if subject.has(a)), "batch"
+    )
     if axis in subject.constructor_axes:
         axis = "batch"
     shorter = subject.along(ask, axis, "narrow", max(1, case.sizes.get(axis, 1) // 2))
@@ -68,7 +70,9 @@ def leaves_global_state_alone(subject: Subject, case: Case) -> Trial:
     changed = [*answer.facts.get("state_changed", ()), *answer.facts.get("patched", ())]  # type: ignore[misc]  # lists of names
     if not changed:
         return None
-    return Mismatch("torch as it was", f"changed: {', '.join(map(str, changed))}", kind="changes global state")
+    return Mismatch(
+        "torch as it was", f"changed: {', '.join(map(str, changed))}", kind="changes global state"
+    )
 
 
 @check("hygiene", "without dropout no random number is drawn", share=0.2, rank=66)
@@ -113,7 +117,9 @@ def _strided(layout: Layout, name: str) -> Check:
         # Strides of zero make every sample the first one; its twin is the same in plain memory.
         twin: Layout = "expanded_copy" if layout == "expanded" else "contiguous"
         plain = replace(ask, inputs={**ask.inputs, **{n: replace(r, layout=twin) for n, r in floats.items()}})
-        strided = replace(ask, inputs={**ask.inputs, **{n: replace(r, layout=layout) for n, r in floats.items()}})
+        strided = replace(
+            ask, inputs={**ask.inputs, **{n: replace(r, layout=layout) for n, r in floats.items()}}
+        )
         usual, unusual = yield [plain, strided]
         return agree(unusual.out, usual.out, f"the answer for {layout} inputs", tolerance=1e-9)
 

@@ -20,6 +20,12 @@ def masked(subject: Subject, case: Case, masking: str | None = None) -> Case:
     return replace(case, masking=possible(subject, wanted))
 
 
+def keyed(subject: Subject, case: Case) -> Case:
+    """The same, unless the target takes lengths: these stay where they are when keys move."""
+    name = subject.masking
+    return case if name is None or subject.optional[name].kind == "int" else masked(subject, case)
+
+
 def possible(subject: Subject, masking: str) -> str:
     """The kind of mask, or the nearest that can be handed over."""
     kinds = subject.interface.maskings
@@ -44,9 +50,9 @@ def masked_equals_removed(subject: Subject, case: Case) -> Trial:
     shorter = _shortened(subject, alone, keep)
     padded, short = yield [ask, shorter]
     whole = padded.out.narrow(0, sample, 1)
-    rows = short.out.shape[1] if not subject.has("kv_len") else None
-    if rows is not None:
-        whole = whole.narrow(1, 0, min(rows, whole.shape[1]))
+    place = subject.output_axis("kv_len") or (None if subject.has("kv_len") else subject.output_axis("q_len"))
+    if place is not None:
+        whole = whole.narrow(place, 0, min(keep, whole.shape[place]))
     return agree(whole, short.out, f"sample {sample} with its keys from {keep} on hidden")
 
 
@@ -68,9 +74,7 @@ def _shortened(subject: Subject, ask: Ask, keep: int) -> Ask:
     return subject.along(ask, "kv_len" if subject.has("kv_len") else "q_len", "narrow", keep)
 
 
-@check(
-    "law", "what is behind a mask has no influence", applies=_law("masked_equals_removed"), rank=11
-)
+@check("law", "what is behind a mask has no influence", applies=_law("masked_equals_removed"), rank=11)
 def hidden_keys_have_no_influence(subject: Subject, case: Case) -> Trial:
     """Keys that nobody may attend to can hold any finite values, large ones too."""
     size = case.sizes["kv_len"]
@@ -80,15 +84,16 @@ def hidden_keys_have_no_influence(subject: Subject, case: Case) -> Trial:
     if ask.inputs[str(subject.masking)].kind == "lengths":
         ask = _all_but_last(subject, ask, size)
     axis = "kv_len" if subject.has("kv_len") else "q_len"
+    place = subject.output_axis("kv_len") or (None if subject.has("kv_len") else subject.output_axis("q_len"))
     inputs = [(n, p) for n, p in subject.places(ask, axis) if n in subject.inputs]
     other = ask
     for name, place in inputs:
         other = other.edit(name, "fill_from", place, (size - 1, 40.0 + case.seed % 7))
     before, after = yield [ask, other]
     first, second = before.out, after.out
-    if not subject.has("kv_len"):
+    if place is not None:
         # In self-attention the hidden token is a query too, and its own row may change.
-        first, second = first.narrow(1, 0, size - 1), second.narrow(1, 0, size - 1)
+        first, second = first.narrow(place, 0, size - 1), second.narrow(place, 0, size - 1)
     return agree(second, first, "the output after changing a hidden key")
 
 
@@ -116,7 +121,12 @@ def _can_be_causal(subject: Subject) -> str | None:
     return "the target has no causal mode"
 
 
-@check("law", "later keys have no influence", applies=both(needs_law("causal_sees_no_future"), _can_be_causal), rank=14)
+@check(
+    "law",
+    "later keys have no influence",
+    applies=both(needs_law("causal_sees_no_future"), _can_be_causal),
+    rank=14,
+)
 def causal_sees_no_future(subject: Subject, case: Case) -> Trial:
     """Query i of as many keys sees keys up to its own; those behind it can be anything."""
     size = case.sizes["kv_len"]
@@ -129,7 +139,9 @@ def causal_sees_no_future(subject: Subject, case: Case) -> Trial:
     before, after = yield [ask, later]
     place = subject.output_axis("q_len") or 0
     return agree(
-        after.out.narrow(place, 0, start), before.out.narrow(place, 0, start), f"rows before {start} after new keys from {start} on"
+        after.out.narrow(place, 0, start),
+        before.out.narrow(place, 0, start),
+        f"rows before {start} after new keys from {start} on",
     )
 
 

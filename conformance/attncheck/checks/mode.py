@@ -10,7 +10,7 @@ from attncheck.targets.subject import Subject
 
 
 def _trains_alike(subject: Subject) -> str | None:
-    if any(law.id == "samples_do_not_mix" and law.only_eval for law in subject.mechanism.contract.laws):
+    if subject.norms_batches:
         return "batch norm sees the whole batch in training"
     return None
 
@@ -45,7 +45,9 @@ def _weights_on_demand(subject: Subject) -> str | None:
     return "the target has no switch for its weights"
 
 
-@check("mode", "asking for weights does not change the output", applies=_weights_on_demand, share=0.4, rank=83)
+@check(
+    "mode", "asking for weights does not change the output", applies=_weights_on_demand, share=0.4, rank=83
+)
 def same_with_weights(subject: Subject, case: Case) -> Trial:
     """The path that returns weights and the one that does not give one output."""
     ask = subject.ask(masked(subject, case))

@@ -22,8 +22,12 @@ def expect(subject: Subject, ask: Ask) -> Answer:
 
 def in_float64(ask: Ask) -> Ask:
     """The same question with its low-precision values held in float64: the truth of that input."""
+
     def widened(name: str) -> dict[str, object]:
         recipes = getattr(ask, name)
-        return {n: replace(r, rounded=r.dtype, dtype="float64") if r.dtype not in ("int64", "bool") else r for n, r in recipes.items()}
+        return {
+            n: replace(r, rounded=r.dtype, dtype="float64") if r.dtype not in ("int64", "bool") else r
+            for n, r in recipes.items()
+        }
 
     return replace(ask, dtype="float64", inputs=widened("inputs"), parameters=widened("parameters"))  # type: ignore[arg-type]  # recipes

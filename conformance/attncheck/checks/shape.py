@@ -41,7 +41,9 @@ def output_has_the_right_shape(subject: Subject, case: Case) -> Trial:
     names = {**case.names, **subject.interface.fixed}
     expected = tuple(dim.size(names) for dim in shape.dims) if len(shape.ranks) == 1 else None
     if expected is None:
-        expected = next(tuple(d.size(names) for d in dims) for dims in shape.ranks if len(dims) == answer.out.dim())
+        expected = next(
+            tuple(d.size(names) for d in dims) for dims in shape.ranks if len(dims) == answer.out.dim()
+        )
     actual = tuple(answer.out.shape)
     if actual == expected:
         return None

@@ -18,7 +18,8 @@ from attncheck.targets.subject import Subject
 def with_masks(subject: Subject, case: Case) -> Case:
     """The case with a mask by turns, such that no row is left without a visible key."""
     if case.options.get("causal") or subject.interface.fixed.get("causal"):
-        return masked(subject, case, ("", "padding_mask")[case.seed % 2])
+        exclusive = "causal" in subject.interface.exclusive
+        return masked(subject, case, "" if exclusive else ("", "padding_mask")[case.seed % 2])
     return masked(subject, case)
 
 
@@ -61,7 +62,13 @@ def _gives_weights(subject: Subject) -> str | None:
     return None if "weights" in subject.interface.gives else "the target returns no weights"
 
 
-@check("value", "the weights are the reference's", applies=both(needs_weights, _gives_weights), share=0.5, rank=41)
+@check(
+    "value",
+    "the weights are the reference's",
+    applies=both(needs_weights, _gives_weights),
+    share=0.5,
+    rank=41,
+)
 def weights_match_the_reference(subject: Subject, case: Case) -> Trial:
     """The attention weights that come back are those that made the output."""
     ask = subject.ask(with_masks(subject, case))
@@ -82,7 +89,9 @@ def _supports(dtype: str) -> Applies:
 def within_budget(actual: Tensor, like: Tensor, truth: Tensor, what: str = "the output") -> Judgement:
     """An error of at most 3 times the reference's own in that dtype, plus some roundings of the largest value."""
     if actual.shape != truth.shape:
-        return Mismatch(f"{what} of shape {tuple(truth.shape)}", f"shape {tuple(actual.shape)}", kind="wrong shape")
+        return Mismatch(
+            f"{what} of shape {tuple(truth.shape)}", f"shape {tuple(actual.shape)}", kind="wrong shape"
+        )
     gap, own = difference(actual, truth), difference(like, truth)
     allowed = 3 * min(own.gap, 64 * ROUNDOFF[actual.dtype]) + 16 * ROUNDOFF[actual.dtype]
     if gap.gap <= allowed:
@@ -111,7 +120,11 @@ def _in_low_precision(subject: Subject, case: Case, dtypes: Sequence[str]) -> Tr
 
 
 @check(
-    "value", "float32 is as good as float32 can be", applies=both(needs_weights, _supports("float32")), share=0.4, rank=46
+    "value",
+    "float32 is as good as float32 can be",
+    applies=both(needs_weights, _supports("float32")),
+    share=0.4,
+    rank=46,
 )
 def keeps_float32_precision(subject: Subject, case: Case) -> Trial:
     """In float32 the error is of the size of the reference's own in float32."""
@@ -119,11 +132,19 @@ def keeps_float32_precision(subject: Subject, case: Case) -> Trial:
 
 
 @check(
-    "value", "half precision is as good as it can be", applies=both(needs_weights, _supports("bfloat16")), share=0.4, rank=47
+    "value",
+    "half precision is as good as it can be",
+    applies=both(needs_weights, _supports("bfloat16")),
+    share=0.4,
+    rank=47,
 )
 def keeps_half_precision(subject: Subject, case: Case) -> Trial:
     """In bfloat16 and float16 the error is of the size of the reference's own in that dtype."""
-    return (yield from _in_low_precision(subject, case, [d for d in ("bfloat16", "float16") if d in subject.dtypes]))
+    return (
+        yield from _in_low_precision(
+            subject, case, [d for d in ("bfloat16", "float16") if d in subject.dtypes]
+        )
+    )
 
 
 keeps_float32_precision = replace(keeps_float32_precision, judges_trouble=True)

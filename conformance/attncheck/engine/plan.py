@@ -36,7 +36,9 @@ def all_options(subject: Subject) -> Iterator[dict[str, Scalar]]:
     free = _free_options(subject)
     singles = [{**start, o.name: value} for o in free for value in o.values[1:]]
     names = [o.name for o in free]
-    every = [{**start, **dict(zip(names, v, strict=True))} for v in itertools.product(*(o.values for o in free))]
+    every = [
+        {**start, **dict(zip(names, v, strict=True))} for v in itertools.product(*(o.values for o in free))
+    ]
     return itertools.cycle([start, *singles, start, *every] if free else [start])
 
 
@@ -45,7 +47,9 @@ def cases(check: Check, subject: Subject, budget: Budget, seed: int) -> list[Cas
     extent = EXTENTS[budget]
     rng = random.Random(f"{seed}:{check.id}")
     varies = check.options == "all" or any(law.when for law in subject.laws(check.id))
-    planner = _Planner(check, subject, all_options(subject) if varies else itertools.repeat(default_options(subject)))
+    planner = _Planner(
+        check, subject, all_options(subject) if varies else itertools.repeat(default_options(subject))
+    )
     base = rules_of(subject, default_options(subject)).base
     edges = planner.boundary(plans(planner.axes, base, extent.long))[: extent.boundary]
     draws = planner.at_random(rng, extent.random)
@@ -138,7 +142,11 @@ def _number_of_options(subject: Subject) -> int:
 
 def _free_options(subject: Subject) -> list[Option]:
     interface = subject.interface
-    return [o for o in subject.mechanism.contract.options if o.name in interface.takes and o.name not in interface.fixed]
+    return [
+        o
+        for o in subject.mechanism.contract.options
+        if o.name in interface.takes and o.name not in interface.fixed
+    ]
 
 
 def _some(items: list[T], share: float, rng: random.Random) -> list[T]:

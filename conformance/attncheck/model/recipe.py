@@ -33,12 +33,22 @@ class Edit:
     add         -     number added to every entry
     shift       d     seed: the same random slice is added at every entry of axis d
     zero        -     -
+    identity    -     -          ones on the diagonal of a matrix
     renew       -     seed: fresh values
     renew_from  d     (index, seed): fresh values from that entry of axis d on
     renew_at    d     (index, seed): fresh values at one entry of axis d
     fill_from   d     (index, value): that value from the entry on
     flip        d     -
     swap        d     other axis
+    shuffle     d     seed: axis d and all behind it are permuted together, as one axis
+    shuffle_from  d   (index, seed): the entries of axis d from the index on are permuted
+    renew_place d     (row, column, seed): fresh values at one place of axes d and d + 1
+    renew_but   d     (index, seed): fresh values at all entries of axis d but one
+    level       d     -        over axis d and all behind it: all but the largest become their mean
+    pad         d     zeros before and behind axis d
+    put         d     (index, value): that value at one entry of axis d
+    absolute    -     -
+    stir        -     seed: random values are added, the same to tensors of one shape
     """
 
     op: str

@@ -3,7 +3,9 @@
 import random
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import CodeType
 
 from attncheck.model.case import Scalar
 
@@ -16,10 +18,18 @@ BASE: Mapping[str, int] = {
     "gate_kernel": 5, "least_reduced": 3,
 }  # fmt: skip
 
+# Mechanisms whose smallest legal sizes are too small to tell mistakes apart, or too slow.
+OWN: Mapping[str, Mapping[str, int]] = {
+    # The head sees a map of one row and two columns.
+    "modified_resnet": {"channels": 5, "hidden": 6, "height": 33, "width": 65},
+}
+
 # Axes along which a kernel works in blocks; their large sizes are worth one case each.
 LONG = ("q_len", "kv_len", "tokens", "height", "width", "length")
 _SMALL = ("reduction", "stride", "groups", "branches", "kernel", "time")
+_IMAGE = ("height", "width", "time")
 _DIVIDES = re.compile(r"\b(\w+) % (\w+) == 0")
+_AT_LEAST = re.compile(r"(\w+) >= (\d+)")
 
 
 @dataclass(frozen=True)
@@ -32,32 +42,52 @@ class Rules:
     conditions: tuple[str, ...]
     options: Mapping[str, Scalar]
     fixed: Mapping[str, int]
+    base: Mapping[str, int] = field(default_factory=lambda: BASE)
 
     @property
     def primary(self) -> tuple[str, ...]:
         """Axes whose size is chosen; the others follow."""
-        return tuple(a for a in self.axes if a not in self.ties and a not in self.defaults and a not in self.fixed)
+        return tuple(
+            a for a in self.axes if a not in self.ties and a not in self.defaults and a not in self.fixed
+        )
 
     def complete(self, chosen: Mapping[str, int]) -> dict[str, int] | None:
         """Sizes of all axes, or None if a condition forbids them."""
         sizes = {**chosen, **self.fixed}
+        for axis, least in self._minima():
+            if axis in self.primary and sizes.get(axis, least) < least:
+                # Counted from the least legal size: different sizes stay different.
+                sizes[axis] += least - 1
         for a, b in self._multiples():
-            if a in self.primary and b in sizes and sizes[b] and sizes[a] % sizes[b]:
-                sizes[a] = sizes[b] * max(1, round(sizes[a] / sizes[b]))
+            divisor = sizes.get(b) or self.options.get(b)
+            if a in self.primary and isinstance(divisor, int) and sizes[a] % divisor:
+                sizes[a] = divisor * max(1, round(sizes[a] / divisor))
         if not self._follow(sizes):
             return None
         names: dict[str, Scalar] = {**self.options, **sizes}
-        return sizes if all(_value(c, names) for c in self.conditions) else None
+        return sizes if all(value(c, names) for c in self.conditions) else None
+
+    def planned(self, plan: Mapping[str, int]) -> dict[str, int] | None:
+        """The base sizes with a plan's changes, or None if the plan is not for these axes."""
+        if plan and next(iter(plan)) not in self.primary:
+            return None
+        base = {axis: self.base[axis] for axis in self.primary}
+        return self.complete({**base, **{a: size for a, size in plan.items() if a in base}})
 
     def _follow(self, sizes: dict[str, int]) -> bool:
         """Fill in what is tied to other sizes or follows from them; False if they wait for each other."""
-        waiting = {**{a: b for a, b in self.ties.items()}, **{a: e for a, e in self.defaults.items() if a not in self.ties}}
-        waiting = {axis: expression for axis, expression in waiting.items() if axis not in sizes or axis in self.ties}
+        waiting = {
+            **{a: b for a, b in self.ties.items()},
+            **{a: e for a, e in self.defaults.items() if a not in self.ties},
+        }
+        waiting = {
+            axis: expression for axis, expression in waiting.items() if axis not in sizes or axis in self.ties
+        }
         while waiting:
             ready = {}
             for axis, expression in waiting.items():
                 try:
-                    ready[axis] = int(_value(expression, {**self.options, **sizes}))
+                    ready[axis] = int(value(expression, {**self.options, **sizes}))
                 except NameError:
                     continue
             if not ready:
@@ -69,23 +99,36 @@ class Rules:
     def _multiples(self) -> list[tuple[str, str]]:
         return [pair for c in self.conditions for pair in _DIVIDES.findall(c)]
 
+    def _minima(self) -> list[tuple[str, int]]:
+        parts = (_AT_LEAST.fullmatch(part) for c in self.conditions for part in c.split(" and "))
+        return [(m[1], int(m[2])) for m in parts if m]
 
-def _value(expression: str, names: Mapping[str, Scalar]) -> int:
+
+def value(expression: str, names: Mapping[str, Scalar]) -> int:
     """The value of a contract's expression. Raises NameError on an unknown name."""
-    return eval(expression, {"__builtins__": {"max": max, "min": min}}, dict(names))  # type: ignore[no-any-return]  # noqa: S307
+    return eval(_compiled(expression), {"__builtins__": {"max": max, "min": min}}, dict(names))  # type: ignore[no-any-return]  # noqa: S307
 
 
-def boundary(rules: Rules, large: int) -> Iterator[dict[str, int]]:
-    """Deterministic sizes: the base, ones, coincidences, and one long axis at a time."""
-    base = {axis: BASE[axis] for axis in rules.primary}
-    plans: list[dict[str, int]] = [{}]
-    plans += [{axis: 1} for axis in rules.primary]
-    plans += [{a: base[b]} for a, b in _coincidences(rules.primary)]
-    plans += [{axis: size} for axis in rules.primary if axis in LONG for size in (large,)]
-    plans += [{"kernel": k} for k in (5, 7) if "kernel" in base]
-    plans += [{"stride": s} for s in (2, 3) if "stride" in base]
-    plans += [{"heads": h} for h in (2, 4) if "heads" in base]
-    yield from _distinct(rules, ({**base, **plan} for plan in plans))
+@lru_cache(maxsize=1024)
+def _compiled(expression: str) -> CodeType:
+    return compile(expression, "<contract>", "eval")
+
+
+def plans(axes: tuple[str, ...], base: Mapping[str, int], large: int) -> list[dict[str, int]]:
+    """Changes of the base, the first one none: ones, coincidences, and one long axis at a time."""
+    made: list[dict[str, int]] = [{}]
+    made += [{axis: 1} for axis in axes]
+    made += [{a: base[b]} for a, b in _coincidences(axes)]
+    # Beside a long side an image is narrow: some mechanisms compare every pixel with every other.
+    made += [
+        {axis: large, **{a: 2 for a in _IMAGE if axis in _IMAGE and a != axis}}
+        for axis in axes
+        if axis in LONG
+    ]
+    made += [{"kernel": k} for k in (5, 7) if "kernel" in axes]
+    made += [{"stride": s} for s in (2, 3) if "stride" in axes]
+    made += [{"heads": h} for h in (2, 4) if "heads" in axes]
+    return made
 
 
 def _coincidences(axes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -99,22 +142,14 @@ def _coincidences(axes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     return ((a, b) for a, b in wanted if a in axes and b in axes)
 
 
-def at_random(rules: Rules, seed: int) -> Iterator[dict[str, int]]:
-    """Sizes without end: small ones mostly, now and then two axes equal."""
-    rng = random.Random(seed)
-    failures = 0
-    while failures < 500:
-        chosen = {axis: _draw(axis, rng) for axis in rules.primary}
-        if len(chosen) > 1 and rng.random() < 0.3:
-            a, b = rng.sample(list(chosen), 2)
-            if a not in _SMALL and b not in _SMALL:
-                chosen[a] = chosen[b]
-        sizes = rules.complete(chosen)
-        if sizes is None:
-            failures += 1
-        else:
-            failures = 0
-            yield sizes
+def draw(rules: Rules, rng: random.Random) -> dict[str, int] | None:
+    """Sizes at random: small ones mostly, now and then two axes equal; None if they are not legal."""
+    chosen = {axis: _draw(axis, rng) for axis in rules.primary}
+    if len(chosen) > 1 and rng.random() < 0.3:
+        a, b = rng.sample(list(chosen), 2)
+        if a not in _SMALL and b not in _SMALL:
+            chosen[a] = chosen[b]
+    return rules.complete(chosen)
 
 
 def _draw(axis: str, rng: random.Random) -> int:
@@ -127,12 +162,3 @@ def _draw(axis: str, rng: random.Random) -> int:
     if axis in ("batch", "heads"):
         return rng.randint(1, 6)
     return rng.randint(1, 17)
-
-
-def _distinct(rules: Rules, plans: Iterator[dict[str, int]]) -> Iterator[dict[str, int]]:
-    seen: list[dict[str, int]] = []
-    for plan in plans:
-        sizes = rules.complete(plan)
-        if sizes is not None and sizes not in seen:
-            seen.append(sizes)
-            yield sizes

@@ -11,6 +11,7 @@ from torch import (
     as_strided,
     bool as bool_dtype,
     cat,
+    eye,
     float64,
     full,
     ones,
@@ -47,7 +48,11 @@ def make(recipe: Recipe, device: str = "cpu") -> torch.Tensor:
 
 def digest(tensor: torch.Tensor) -> int:
     """A checksum of the values and the shape, the same in every process."""
-    data = tensor.detach().to("cpu").contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    data = (
+        tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        if tensor.numel()
+        else b""
+    )
     return zlib.crc32(data, zlib.crc32(repr(tuple(tensor.shape)).encode()))
 
 
@@ -66,7 +71,11 @@ def _normal(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
 
 def _weight(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
     fan_in = max(1, zeros(recipe.shape, device="meta")[:1].numel())
-    return randn(recipe.shape, dtype=float64, generator=generator, device=_CPU) * recipe.scale * fan_in**-0.5
+    return (
+        randn(recipe.shape, dtype=float64, generator=generator, device=_CPU)
+        * recipe.scale
+        * float(fan_in) ** -0.5
+    )
 
 
 def _vector(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
@@ -189,6 +198,59 @@ def _fill_from(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor
     return cat([old, full(rest, value, dtype=tensor.dtype, device=_CPU)], dim=_axis(edit))
 
 
+def _shuffle(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    flat = tensor.flatten(_axis(edit))
+    order = permutation(flat.shape[-1], int(_number(edit)))
+    return flat.index_select(_axis(edit), order).reshape(tensor.shape)
+
+
+def _shuffle_from(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    index, seed = _pair(edit)
+    order = permutation(tensor.shape[_axis(edit)] - index, int(seed)) + index
+    return tensor.index_select(_axis(edit), cat([arange(index, device=_CPU), order]))
+
+
+def _renew_place(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    assert isinstance(edit.argument, tuple), "the edit renew_place needs a row, a column and a seed"
+    row, column, seed = (int(number) for number in edit.argument)
+    changed, new = tensor.clone(), _fresh(tensor, recipe, seed)
+    first = _axis(edit)
+    changed.select(first, row).select(first, column).copy_(new.select(first, row).select(first, column))
+    return changed
+
+
+def _renew_but(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    index, seed = _pair(edit)
+    return _fresh(tensor, recipe, seed).select_scatter(tensor.select(_axis(edit), index), _axis(edit), index)
+
+
+def _level(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    flat = tensor.flatten(_axis(edit))
+    if flat.shape[-1] < 2:
+        return tensor
+    place = flat.argmax(-1, keepdim=True)
+    largest = flat.gather(-1, place)
+    rest = (flat.sum(-1, keepdim=True) - largest) / (flat.shape[-1] - 1)
+    return rest.expand(flat.shape).scatter(-1, place, largest).reshape(tensor.shape)
+
+
+def _pad(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    shape = list(tensor.shape)
+    shape[_axis(edit)] = int(_number(edit))
+    border = zeros(shape, dtype=tensor.dtype, device=_CPU)
+    return cat([border, tensor, border], dim=_axis(edit))
+
+
+def _put(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    index, value = _pair(edit)
+    entry = full(tensor.select(_axis(edit), index).shape, value, dtype=tensor.dtype, device=_CPU)
+    return tensor.select_scatter(entry, _axis(edit), index)
+
+
+def _stir(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    return tensor + randn(tensor.shape, dtype=float64, generator=_generator(int(_number(edit))), device=_CPU)
+
+
 _EDITS: Mapping[str, Callable[[torch.Tensor, Edit, Recipe], torch.Tensor]] = {
     "permute": _permute,
     "take": lambda t, e, r: t.narrow(_axis(e), int(_number(e)), 1),
@@ -203,7 +265,17 @@ _EDITS: Mapping[str, Callable[[torch.Tensor, Edit, Recipe], torch.Tensor]] = {
     "renew_from": _renew_from,
     "renew_at": _renew_at,
     "fill_from": _fill_from,
+    "identity": lambda t, e, r: eye(*t.shape, dtype=t.dtype, device=_CPU),
     "flip": lambda t, e, r: t.flip(_axis(e)),
+    "shuffle": _shuffle,
+    "shuffle_from": _shuffle_from,
+    "renew_place": _renew_place,
+    "renew_but": _renew_but,
+    "level": _level,
+    "pad": _pad,
+    "put": _put,
+    "absolute": lambda t, e, r: t.abs(),
+    "stir": _stir,
     "swap": lambda t, e, r: t.transpose(_axis(e), int(_number(e))).contiguous(),
 }
 

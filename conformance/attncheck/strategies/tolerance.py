@@ -45,4 +45,10 @@ def difference(actual: Tensor, expected: Tensor, floor: float = 1e-6) -> Differe
     error = torch.where(same, torch.zeros_like(error), error.nan_to_num(nan=torch.inf))
     index = int(error.argmax())
     where = tuple(int(i) for i in torch.unravel_index(torch.tensor(index), error.shape))
-    return Difference(float(error.flatten()[index]) / scale, where, float(e.flatten()[index]), float(a.flatten()[index]), scale)
+    return Difference(
+        float(error.flatten()[index]) / scale,
+        where,
+        float(e.flatten()[index]),
+        float(a.flatten()[index]),
+        scale,
+    )

@@ -30,6 +30,7 @@ class Interface:
     gives       outputs that come back
     varies      axes over which an optional input may vary, where they are not all of them
     maskings    kinds of masks that can be handed over, where they are not all of them
+    exclusive   optional inputs and options of which a call may have only one
     notes       what was assumed, one line each, for the header
     refuses     rules on sizes that the target has beyond the contract's
     certainty   "verified" if the adapter agrees numerically with the reference, "named" if names
@@ -48,6 +49,7 @@ class Interface:
     gives: tuple[str, ...] = ("out",)
     varies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     maskings: tuple[str, ...] = ()
+    exclusive: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     refuses: tuple[str, ...] = ()
     certainty: str = "verified"

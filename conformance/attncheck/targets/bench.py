@@ -76,6 +76,7 @@ class Bench:
             results = dict(scenario(self.adapter, built, inputs, ask))
         facts: dict[str, object] = {
             "inputs": before,
+            "device": str(results["out"].device),
             "mutated": [n for n, t in inputs.items() if digest(t) != before[n]],
             "aliased": _aliased(results, inputs),
             "rng_moved": not torch.equal(rng, get_rng_state()),

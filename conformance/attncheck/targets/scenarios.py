@@ -68,7 +68,10 @@ def _watched(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) 
     after = _tensors(built)
     changed = [n for n, t in after.items() if n in values and not torch.equal(values[n], t)]
     replaced = [n for n, t in after.items() if n not in before or before[n] is not t]
-    return {**result, "changed": changed, "replaced": replaced, "lost": sorted(before.keys() - after.keys())}
+    facts = {"changed": changed, "replaced": replaced, "lost": sorted(before.keys() - after.keys())}
+    # A plain function has nowhere to register anything.
+    counted = {"parameters": len(before)} if isinstance(built, nn.Module) else {}
+    return {**result, **facts, **counted}
 
 
 def _tensors(built: Any) -> dict[str, Tensor]:

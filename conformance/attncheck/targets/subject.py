@@ -116,8 +116,9 @@ class Subject:
         shape = self.inputs.get(name) or self.optional[name]
         recipe = ask.inputs[name]
         dims = next(d for d in shape.ranks if len(d) == len(recipe.shape))
+        varies = self.interface.varies.get(name)
         for index, dim in enumerate(dims):
-            if dim.axis == axis and not (dim.broadcasts and recipe.shape[index] == 1):
+            if dim.axis == axis and not (dim.broadcasts and varies is not None and axis not in varies):
                 return index
         return None
 

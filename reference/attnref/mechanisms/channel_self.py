@@ -168,6 +168,7 @@ MECHANISM = Mechanism(
             Law("linear_in_values", parameters=("value",), when="projected"),
             Law(
                 "equal_values_hide_the_weights",
+                axes=("out_channels",),
                 parameters=("value.weight", "value.bias", "query", "key"),
                 when="projected and bias",
             ),

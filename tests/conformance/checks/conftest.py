@@ -1,0 +1,60 @@
+"""References with one thing changed, and the verdict of one check on them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from attnref import Mechanism
+from attnref.catalogue import BY_ID as MECHANISMS
+from torch import Tensor
+
+from attncheck.checks import BY_ID as CHECKS
+from attncheck.engine.judging import Known, judge
+from attncheck.engine.plan import cases
+from attncheck.engine.put import InProcess
+from attncheck.model.verdict import Verdict
+from attncheck.targets.adapter import Reference
+from attncheck.targets.subject import Subject
+
+Inputs = Mapping[str, Tensor]
+Results = Mapping[str, Tensor]
+# What a mistaken implementation makes of the right output, or does instead of the right call.
+Change = Callable[[Tensor, Inputs, Any], Tensor]
+Instead = Callable[[Callable[..., Results], Any, Inputs, Mapping[str, Any]], Results]
+
+
+@dataclass(frozen=True)
+class Mutant(Reference):
+    """A reference that is wrong in one way."""
+
+    change: Change | None = None
+    instead: Instead | None = None
+
+    def call(self, built: Any, inputs: Inputs, options: Mapping[str, Any]) -> Results:
+        if self.instead is not None:
+            return self.instead(super().call, built, inputs, options)
+        results = super().call(built, inputs, options)
+        if self.change is None:
+            return results
+        return {**results, "out": self.change(results["out"], inputs, built)}
+
+
+def verdict_on(
+    check: str,
+    mechanism: str | Mechanism,
+    change: Change | None = None,
+    instead: Instead | None = None,
+    seed: int = 1,
+) -> Verdict:
+    """The verdict of one check on the reference, with a change or without."""
+    what = MECHANISMS[mechanism] if isinstance(mechanism, str) else mechanism
+    target = Mutant(what, change=change, instead=instead)
+    subject = Subject(what, target.interface)
+    planned = cases(CHECKS[check], subject, "quick", seed)
+    return judge(CHECKS[check], subject, planned, InProcess(target), Known())
+
+
+@pytest.fixture(scope="session")
+def verdict() -> Callable[..., Verdict]:
+    return verdict_on
