@@ -5,6 +5,7 @@
 
 import ast
 import functools
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -30,7 +31,13 @@ class _PythonText(StrPrinter):  # type: ignore[misc]  # sympy ships no types
         return self.names[symbol.name]
 
     def _print_Relational(self, relation: Any) -> str:
-        return f"({self._print(relation.lhs)} {relation.rel_op} {self._print(relation.rhs)})"
+        left, right = relation.lhs, relation.rhs
+        if left.free_symbols & right.free_symbols:
+            # Sizes are positive: what both sides are multiplied by says nothing, and is hard on z3.
+            for factor in sympy.Mul.make_args(sympy.gcd(left, right)):
+                if factor.is_positive:
+                    left, right = sympy.expand(left / factor), sympy.expand(right / factor)
+        return f"({self._print(left)} {relation.rel_op} {self._print(right)})"
 
     def _print_And(self, expression: Any) -> str:
         return f"({' and '.join(self._print(part) for part in expression.args)})"
@@ -39,7 +46,7 @@ class _PythonText(StrPrinter):  # type: ignore[misc]  # sympy ships no types
         return f"({' or '.join(self._print(part) for part in expression.args)})"
 
     def _print_Not(self, expression: Any) -> str:
-        return f"(not {self._print(expression.args[0])})"
+        return f"({negation(self._print(expression.args[0]))})"
 
     def _print_Float(self, number: Any) -> str:
         if number != int(number):
@@ -122,14 +129,23 @@ def holds(text: str, sizes: Mapping[str, int]) -> bool:
 
 def both(conditions: Iterable[str]) -> str:
     """The conjunction of some conditions."""
-    parts = [f"({condition})" for condition in dict.fromkeys(conditions) if condition != "True"]
-    return plain(" and ".join(parts)) if parts else "True"
+    return _joined("and", (c for c in conditions if c != "True")) or "True"
 
 
 def either(conditions: Iterable[str]) -> str:
     """The disjunction of some conditions."""
-    parts = [f"({condition})" for condition in dict.fromkeys(conditions)]
-    return plain(" or ".join(parts)) if parts else "False"
+    return _joined("or", (c for c in conditions if c != "False")) or "False"
+
+
+def _joined(word: str, conditions: Iterable[str]) -> str:
+    # ast.unparse would put the last of three parts in parentheses.
+    parts = tuple(dict.fromkeys(plain(condition) for condition in conditions))
+    if len(parts) == 1:
+        return parts[0]
+    compound = (ast.BoolOp, ast.IfExp)
+    trees = [ast.parse(part, mode="eval").body for part in parts]
+    shown = [f"({p})" if isinstance(t, compound) else p for p, t in zip(parts, trees, strict=True)]
+    return f" {word} ".join(shown)
 
 
 _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -146,7 +162,21 @@ def negation(condition: str) -> str:
         return ast.unparse(node)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         return ast.unparse(node.operand)
+    if isinstance(node, ast.BoolOp):
+        parts = [negation(ast.unparse(part)) for part in node.values]
+        return either(parts) if isinstance(node.op, ast.And) else both(parts)
     return plain(f"not ({condition})")
+
+
+def alternatives(condition: str) -> list[tuple[str, ...]]:
+    """The condition as a disjunction of conjunctions of conditions that are neither."""
+    node = ast.parse(condition.strip(), mode="eval").body
+    if not isinstance(node, ast.BoolOp):
+        return [(condition,)]
+    parts = [alternatives(ast.unparse(part)) for part in node.values]
+    if isinstance(node.op, ast.Or):
+        return [term for part in parts for term in part]
+    return [tuple(atom for term in terms for atom in term) for terms in itertools.product(*parts)]
 
 
 def differs(shape: tuple[str, ...], expected: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ import ast
 import time
 from collections.abc import Iterator, Sequence
 
-from attncheck.shapes.expressions import both, either, holds, names_in, negation
+from attncheck.shapes.expressions import alternatives, both, either, holds, names_in, negation
 from attncheck.shapes.solver import Answer, Solver
 
 # How far a condition on one axis is evaluated to guess a plainer one; z3 then judges the guess.
@@ -20,8 +20,11 @@ def simplify(solver: Solver, terms: Sequence[Term], *, seconds: float = 5.0) -> 
     if solver.find(negation(whole)) is Answer.NONE:
         return "True"
     deadline = time.monotonic() + seconds
-    plain_terms = [tuple(plain_atom(solver, atom) for atom in term) for term in terms]
-    atoms = sorted({a for term in plain_terms for atom in term for a in (atom, negation(atom))}, key=_cost)
+    simple = [atoms for term in terms for atoms in alternatives(both(term))]
+    plain_terms = [tuple(plain_atom(solver, atom) for atom in term) for term in simple]
+    met = {atom for term in plain_terms for atom in term}
+    opposite = {plain_atom(solver, negation(atom)) for atom in met}
+    atoms = sorted(met | opposite, key=lambda atom: (_cost(atom), atom))
     chosen: list[Term] = []
     for atom in atoms:
         # One condition that suffices alone says more than any list of paths.
@@ -32,7 +35,8 @@ def simplify(solver: Solver, terms: Sequence[Term], *, seconds: float = 5.0) -> 
             chosen.append(_shorter(solver, term, whole))
         elif time.monotonic() >= deadline:
             chosen.append(term)
-    order = sorted(_needed(solver, chosen, whole), key=lambda term: _place(solver, both(term)))
+    needed = [_in_context(solver, term) for term in _needed(solver, chosen, whole)]
+    order = sorted(needed, key=lambda term: _place(solver, both(term)))
     return either(both(sorted(term, key=lambda atom: _place(solver, atom))) for term in order)
 
 
@@ -40,6 +44,21 @@ def _place(solver: Solver, condition: str) -> tuple[int, str]:
     """Conditions are read in the order of their first axes."""
     axes = [solver.axes.index(name) for name in names_in(condition) if name in solver.axes]
     return min(axes, default=0), condition
+
+
+def _in_context(solver: Solver, term: Term) -> Term:
+    """The term with each atom as plain as it can be where all others of the term hold."""
+    atoms = list(term)
+    for place, atom in enumerate(atoms):
+        axes = [name for name in names_in(atom) if name in solver.axes]
+        others = [other for other in atoms if other != atom]
+        near = [c for c in (*solver.conditions, *others) if names_in(c) == tuple(axes)]
+        for guess in _on_one(atom, axes[0], {}, both(near)) if len(axes) == 1 else ():
+            changed = [*atoms[:place], guess, *atoms[place + 1 :]]
+            if _cost(guess) <= _cost(atom) and solver.equivalent(both(atoms), both(changed)):
+                atoms = changed
+                break
+    return tuple(atoms)
 
 
 def _adds(solver: Solver, chosen: Sequence[Term], term: Term) -> bool:
@@ -99,19 +118,20 @@ def _constant_on_the_right(atom: str) -> str:
     return atom
 
 
-def _on_one(atom: str, axis: str, rest: dict[str, int]) -> Iterator[str]:
-    true = {size for size in range(1, _FAR) if _holds(atom, {**rest, axis: size})}
-    false = set(range(1, _FAR)) - true
+def _on_one(atom: str, axis: str, rest: dict[str, int], within: str = "True") -> Iterator[str]:
+    sizes = {size for size in range(1, _FAR) if _holds(within, {**rest, axis: size})}
+    true = {size for size in sizes if _holds(atom, {**rest, axis: size})}
+    false = sizes - true
     if not true or not false:
         return
     if len(true) == 1:
         yield f"{axis} == {min(true)}"
-    if len(false) == 1:
-        yield f"{axis} != {min(false)}"
     if max(true) < min(false):
         yield f"{axis} <= {max(true)}"
     if max(false) < min(true):
         yield f"{axis} >= {min(true)}"
+    if len(false) == 1:
+        yield f"{axis} != {min(false)}"
     for period in range(2, 17):
         rests = {size % period for size in true}
         if len(rests) == 1 and not rests & {size % period for size in false}:

@@ -101,9 +101,11 @@ def _conclude(question: Question, solver: Solver, explored: Exploration) -> Proo
     runs = [replay(question, path.witness or path.at) for path in explored.paths]
     paths = tuple(_confirmed(path, run) for path, run in zip(explored.paths, runs, strict=True))
     witnesses = [Witness(r.sizes, r.outcome, r.detail) for r in runs if r.outcome in ("wrong", "crash")]
-    turn = [] if question.constructor else _points_in_turn(question, solver, paths)
+    misled = any(path.outcome == "ok" and path.replayed == "contradicted" for path in paths)
+    # What a fresh instance does wrong, an old one need not be asked.
+    turn = [] if question.constructor or misled else _points_in_turn(question, solver, paths)
     stale = in_turn(question, turn)
-    if stale is not None and all(witness.sizes != stale.sizes for witness in witnesses):
+    if stale is not None:
         before = " and ".join(_listed(point) for point in turn[: turn.index(stale.sizes)])
         detail = f"{stale.detail}, on an instance that had run at {before}" if before else stale.detail
         witnesses.append(Witness(stale.sizes, stale.outcome, detail))
@@ -125,7 +127,9 @@ def _confirmed(path: Path, run: Replay) -> Path:
     if run.outcome == "skipped":
         return replace(path, replayed="no")
     agrees = (path.outcome in ("ok", "unknown")) == (run.outcome == "ok")
-    return replace(path, replayed="confirmed" if agrees else "contradicted")
+    # A real message names sizes; one of the symbolic run names torch's symbols.
+    error = run.detail if agrees and path.outcome == "crash" else path.error
+    return replace(path, error=error, replayed="confirmed" if agrees else "contradicted")
 
 
 def _term(path: Path) -> tuple[str, ...]:
@@ -136,6 +140,8 @@ def _why_open(explored: Exploration, paths: Sequence[Path]) -> str:
     for path in paths:
         if path.outcome == "unknown":
             return f"z3 cannot tell whether the shape is right where {path.region}"
+        if path.outcome == "ok" and path.replayed == "contradicted":
+            return "the code does with plain integers what it does not with symbols"
         if path.failing != "False" and path.replayed == "contradicted":
             fault = path.error or f"the shape {path.shape}"
             return f"the symbols say {fault} at {_listed(path.witness or path.at)}, a real run is right there"

@@ -47,11 +47,13 @@ def replay(question: Question, sizes: Mapping[str, int], call: Forward | None = 
 
 def in_turn(question: Question, points: Sequence[Mapping[str, int]]) -> Replay | None:
     """Run one instance at several sizes, one after another; the first run that is not right."""
+    if not points:
+        return None
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
             call = question.build(question.fixed)
     except Exception as error:  # Whatever the target raises is the answer.
-        return Replay({}, "crash", describe_error(error))
+        return Replay(points[0], "crash", describe_error(error))
     runs = (replay(question, point, call) for point in points)
     return next((made for made in runs if made.outcome in ("crash", "wrong")), None)
 

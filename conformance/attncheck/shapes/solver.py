@@ -45,7 +45,8 @@ class Solver:
         self._symbols.update({axis: z3.IntVal(size) for axis, size in self.fixed.items()})
         self._milliseconds = milliseconds
         self.axes = tuple(axes)
-        self.domain = both(domain)
+        self.conditions = tuple(domain)
+        self.domain = both(self.conditions)
         self._translated = functools.lru_cache(maxsize=None)(self._translate_text)
 
     def find(self, *conditions: str) -> Point | Answer:
