@@ -21,9 +21,8 @@ def _checks() -> Rows:
 
 def _defects() -> Rows:
     from attncheck.defects import DEFECTS
-    from attncheck.report.pages import summary
 
-    return [(d.id, d.mechanism, summary(d)) for d in DEFECTS]
+    return [(d.id, d.mechanism, d.sentence) for d in DEFECTS]
 
 
 def _conventions() -> Rows:

@@ -26,7 +26,7 @@ def page(name: str) -> list[str]:
             return mechanism_page(mechanism, DEFECTS)
     for check in CHECKS:
         if check.id == name:
-            return check_page(check, MECHANISMS, DEFECTS)
+            return check_page(check, MECHANISMS)
     for defect in DEFECTS:
         if defect.id == name:
             return defect_page(defect)

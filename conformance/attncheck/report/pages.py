@@ -1,9 +1,9 @@
 """Pages of `attncheck show` and `attncheck shapes`: what is known of a mechanism, a check or a defect."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from attncheck.checks import Check
+from attncheck.defects.defect import Defect
 from attncheck.model.case import Scalar
 from attncheck.model.convention import CONVENTIONS
 from attncheck.shapes.table import UNKNOWN, Row, arguments, axes_of, resolve, table
@@ -34,7 +34,7 @@ def shapes_page(mechanism: Mechanism, given: Mapping[str, Scalar]) -> list[str]:
     return lines + _section("not given, so", ((name, f"= {value}") for name, value in followed.items()))
 
 
-def mechanism_page(mechanism: Mechanism, defects: Sequence[object]) -> list[str]:
+def mechanism_page(mechanism: Mechanism, defects: Sequence[Defect]) -> list[str]:
     """Formula, constructor, shapes, options, laws, conventions, known mistakes, source."""
     contract = mechanism.contract
     known = {convention.id: convention for convention in CONVENTIONS}
@@ -54,54 +54,29 @@ def mechanism_page(mechanism: Mechanism, defects: Sequence[object]) -> list[str]
     lines += _section(
         "conventions", ((name, ", ".join(known[name].options)) for name in contract.conventions)
     )
-    mine = [d for d in defects if getattr(d, "mechanism", None) == mechanism.id]
-    lines += _section("known mistakes", ((str(getattr(d, "id", "")), summary(d)) for d in mine))
+    mine = ((d.id, d.sentence) for d in defects if d.mechanism == mechanism.id)
+    lines += _section("known mistakes", mine)
     if mechanism.differs_from:
         lines += ["", "differs from", f"  {mechanism.differs_from}"]
     return lines + _section("source", ((cite.title, cite.where, cite.url) for cite in mechanism.cite))
 
 
-def check_page(check: Check, mechanisms: Sequence[Mechanism], defects: Sequence[object]) -> list[str]:
+def check_page(check: Check, mechanisms: Sequence[Mechanism]) -> list[str]:
     """Claim, family, explanation, and where it is a law."""
     lines = [f"{check.id}: {check.claim}", "", f"  {check.doc}", "", f"  family {check.family}"]
     holds = [m.id for m in mechanisms if any(law.id == check.id for law in m.contract.laws)]
     lines += _section("a law of", ((name,) for name in holds))
     broken = ((m.id, b.because) for m in mechanisms for b in m.contract.broken_laws if b.law.id == check.id)
-    lines += _section("no law of", broken)
-    found = [d for d in defects if check.id in tuple(getattr(d, "found_by", ()))]
-    return lines + _section("mistakes it finds", ((str(getattr(d, "id", "")), summary(d)) for d in found))
+    return lines + _section("no law of", broken)
 
 
-def defect_page(defect: object) -> list[str]:
-    """Everything that is written down of a known mistake, but its code."""
-    assert dataclasses.is_dataclass(defect), "a defect is plain data"
-    fields = {f.name: getattr(defect, f.name) for f in dataclasses.fields(defect)}
-    said = [(name.replace("_", " "), _said(value)) for name, value in fields.items()]
-    return [f"{fields['id']}: {summary(defect)}", "", *columns((n, text) for n, text in said if text)]
-
-
-def summary(defect: object) -> str:
-    """What a known mistake does, in a line."""
-    return next(
-        (
-            str(text)
-            for name in ("mistake", "meaning", "title", "claim")
-            if (text := getattr(defect, name, ""))
-        ),
-        "",
-    )
-
-
-def _said(value: object) -> str:
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k}={v}" for k, v in value.items())
-    if isinstance(value, tuple):
-        return ", ".join(_said(item) for item in value)
-    if dataclasses.is_dataclass(value):
-        return " · ".join(str(v) for v in vars(value).values() if isinstance(v, str) and v)
-    return ""
+def defect_page(defect: Defect) -> list[str]:
+    """What is wrong and what is right, when it shows, and where it was met."""
+    rows = [("mechanism", defect.mechanism), ("family", defect.family), ("shows", defect.shows)]
+    if defect.needs:
+        rows.append(("counts", f"with {defect.needs}"))
+    lines = [f"{defect.id}: {defect.sentence}", "", *columns(rows)]
+    return lines + _section("source", ((cite,) for cite in defect.cites))
 
 
 def _section(title: str, rows: Iterable[Sequence[str]]) -> list[str]:

@@ -1,7 +1,6 @@
 """`attncheck show`: pages of mechanisms, checks and defects."""
 
 import sys
-from dataclasses import dataclass, field
 from types import ModuleType
 
 import pytest
@@ -9,24 +8,27 @@ from click.testing import CliRunner
 
 from attncheck.checks import CHECKS
 from attncheck.cli import main
+from attncheck.defects.defect import Defect
 from attncheck.report.pages import check_page, mechanism_page
 from attnref import MECHANISMS
 
-
-@dataclass(frozen=True)
-class Mistake:
-    """A known mistake made up for these tests."""
-
-    id: str = "cross_values_from_keys"
-    mechanism: str = "cross"
-    meaning: str = "values are projected from the projected keys"
-    needs: dict[str, str] = field(default_factory=lambda: {"mask_polarity": "true_attends"})
+MISTAKE = Defect(
+    "cross.values_from_keys",
+    "cross",
+    "values are projected from the projected keys; project them from y",
+    ("CA-3",),
+    "key_size == head_dim",
+    "value",
+    {},
+    "--expect layout=batch_first",
+)
 
 
 @pytest.fixture(autouse=True)
 def defects(monkeypatch):
     module = ModuleType("attncheck.defects")
-    module.DEFECTS = (Mistake(),)
+    module.__path__ = []
+    module.DEFECTS = (MISTAKE,)
     monkeypatch.setitem(sys.modules, "attncheck.defects", module)
 
 
@@ -42,7 +44,7 @@ def test_the_page_of_a_mechanism_names_its_formula_tensors_laws_and_source(mecha
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.id)
 def test_the_page_of_a_check_names_its_claim_and_where_it_is_a_law(check):
-    page = "\n".join(check_page(check, MECHANISMS, ()))
+    page = "\n".join(check_page(check, MECHANISMS))
 
     holders = [m.id for m in MECHANISMS if any(law.id == check.id for law in m.contract.laws)]
     assert [text for text in (check.claim, check.doc, *holders) if text not in page] == []
@@ -72,26 +74,29 @@ def test_a_typo_suggests_the_nearest_name():
 
 
 def test_a_mechanism_shows_its_known_mistakes():
-    page = mechanism_page(next(m for m in MECHANISMS if m.id == "cross"), (Mistake(),))
+    page = mechanism_page(next(m for m in MECHANISMS if m.id == "cross"), (MISTAKE,))
 
-    row = "  cross_values_from_keys  values are projected from the projected keys"
+    row = f"  {MISTAKE.id}  {MISTAKE.sentence}"
     assert page[page.index("known mistakes") + 1] == row
 
 
 def test_the_page_of_a_defect_says_everything_but_its_code():
-    result = CliRunner().invoke(main, ["show", "cross_values_from_keys"])
+    result = CliRunner().invoke(main, ["show", MISTAKE.id])
 
     assert result.output.splitlines() == [
-        "cross_values_from_keys: values are projected from the projected keys",
+        f"{MISTAKE.id}: {MISTAKE.sentence}",
         "",
-        "  id         cross_values_from_keys",
         "  mechanism  cross",
-        "  meaning    values are projected from the projected keys",
-        "  needs      mask_polarity=true_attends",
+        "  family     value",
+        "  shows      key_size == head_dim",
+        "  counts     with --expect layout=batch_first",
+        "",
+        "source",
+        "  CA-3",
     ]
 
 
 def test_defects_are_listed_with_their_mechanism():
     result = CliRunner().invoke(main, ["list", "defects"])
 
-    assert result.output == "cross_values_from_keys  cross  values are projected from the projected keys\n"
+    assert result.output == f"{MISTAKE.id}  cross  {MISTAKE.sentence}\n"

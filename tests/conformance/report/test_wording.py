@@ -98,6 +98,12 @@ def test_a_long_list_of_skipped_checks_is_cut(make_report):
     )
 
 
+def test_checks_of_other_mechanisms_are_one_line(make_report):
+    skipped = [Verdict(name, "law", "skipped", reason=f"{name} is no law of cross") for name in ("a", "b")]
+
+    assert coverage_lines(make_report(*skipped))[1:] == ["2 skipped: no law of cross (a, b)"]
+
+
 def test_the_conclusion_of_a_clean_run_repeats_it(make_report, make_passed):
     expected = "conforms: 1 passed · again: attncheck run my_file.py:Broken --mechanism cross --seed 11"
     assert conclusion(make_report(make_passed())) == expected
