@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import CodeType
 
 from attncheck.model.case import Scalar
@@ -42,9 +42,14 @@ class Rules:
     conditions: tuple[str, ...]
     options: Mapping[str, Scalar]
     fixed: Mapping[str, int]
-    base: Mapping[str, int] = field(default_factory=lambda: BASE)
+    own: Mapping[str, int] = field(default_factory=dict)
 
-    @property
+    @cached_property
+    def base(self) -> Mapping[str, int]:
+        """Sizes to begin with."""
+        return {**BASE, **self.own}
+
+    @cached_property
     def primary(self) -> tuple[str, ...]:
         """Axes whose size is chosen; the others follow."""
         return tuple(
@@ -54,11 +59,11 @@ class Rules:
     def complete(self, chosen: Mapping[str, int]) -> dict[str, int] | None:
         """Sizes of all axes, or None if a condition forbids them."""
         sizes = {**chosen, **self.fixed}
-        for axis, least in self._minima():
+        for axis, least in self._minima:
             if axis in self.primary and sizes.get(axis, least) < least:
                 # Counted from the least legal size: different sizes stay different.
                 sizes[axis] += least - 1
-        for a, b in self._multiples():
+        for a, b in self._multiples:
             divisor = sizes.get(b) or self.options.get(b)
             if a in self.primary and isinstance(divisor, int) and sizes[a] % divisor:
                 sizes[a] = divisor * max(1, round(sizes[a] / divisor))
@@ -77,7 +82,7 @@ class Rules:
     def _follow(self, sizes: dict[str, int]) -> bool:
         """Fill in what is tied to other sizes or follows from them; False if they wait for each other."""
         waiting = {
-            **{a: b for a, b in self.ties.items()},
+            **self.ties,
             **{a: e for a, e in self.defaults.items() if a not in self.ties},
         }
         waiting = {
@@ -96,9 +101,11 @@ class Rules:
             waiting = {axis: e for axis, e in waiting.items() if axis not in ready}
         return True
 
+    @cached_property
     def _multiples(self) -> list[tuple[str, str]]:
         return [pair for c in self.conditions for pair in _DIVIDES.findall(c)]
 
+    @cached_property
     def _minima(self) -> list[tuple[str, int]]:
         parts = (_AT_LEAST.fullmatch(part) for c in self.conditions for part in c.split(" and "))
         return [(m[1], int(m[2])) for m in parts if m]
@@ -106,7 +113,7 @@ class Rules:
 
 def value(expression: str, names: Mapping[str, Scalar]) -> int:
     """The value of a contract's expression. Raises NameError on an unknown name."""
-    return eval(_compiled(expression), {"__builtins__": {"max": max, "min": min}}, dict(names))  # type: ignore[no-any-return]  # noqa: S307
+    return eval(_compiled(expression), {"__builtins__": {"max": max, "min": min}}, dict(names))  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=1024)
@@ -144,12 +151,18 @@ def _coincidences(axes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 def draw(rules: Rules, rng: random.Random) -> dict[str, int] | None:
     """Sizes at random: small ones mostly, now and then two axes equal; None if they are not legal."""
-    chosen = {axis: _draw(axis, rng) for axis in rules.primary}
+    chosen = {
+        axis: _near(rules.own[axis], rng) if axis in rules.own else _draw(axis, rng) for axis in rules.primary
+    }
     if len(chosen) > 1 and rng.random() < 0.3:
         a, b = rng.sample(list(chosen), 2)
         if a not in _SMALL and b not in _SMALL:
             chosen[a] = chosen[b]
     return rules.complete(chosen)
+
+
+def _near(size: int, rng: random.Random) -> int:
+    return rng.randint(max(1, size // 2), size + size // 2)
 
 
 def _draw(axis: str, rng: random.Random) -> int:

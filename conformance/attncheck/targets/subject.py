@@ -12,7 +12,7 @@ from attnref.axes import BY_NAME
 
 from attncheck.model.case import Case, Scalar
 from attncheck.model.recipe import Kind, Recipe
-from attncheck.strategies.sizes import BASE, OWN, Rules, value
+from attncheck.strategies.sizes import OWN, Rules, value
 from attncheck.targets.adapter import Interface, Reference, parameter_shapes, signature_of
 from attncheck.targets.ask import Ask
 
@@ -225,7 +225,7 @@ def rules_of(subject: Subject, options: dict[str, Scalar]) -> Rules:
         conditions=(*(rule.holds for rule in contract.rules), *interface.refuses),
         options=options,
         fixed=fixed,
-        base={**BASE, **OWN.get(subject.mechanism.id, {})},
+        own=OWN.get(subject.mechanism.id, {}),
     )
 
 

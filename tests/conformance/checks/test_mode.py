@@ -1,0 +1,43 @@
+"""Modes: an implementation that answers differently under one of them is caught."""
+
+import pytest
+import torch
+
+from attncheck.checks import mode
+
+
+def doubles_in_training(out, inputs, built):
+    return out * 2 if built.training else out
+
+
+def doubles_while_recording(out, inputs, built):
+    return out * 2 if torch.is_grad_enabled() else out
+
+
+def doubles_in_inference_mode(out, inputs, built):
+    return out * 2 if torch.is_inference_mode_enabled() else out
+
+
+def doubles_beside_weights(call, built, inputs, options):
+    results = call(built, inputs, options)
+    return {**results, "out": results["out"] * 2} if options.get("need_weights") else results
+
+
+CHANGES = [
+    ("trains_as_it_evaluates", doubles_in_training),
+    ("same_with_gradients", doubles_while_recording),
+    ("same_in_inference_mode", doubles_in_inference_mode),
+]
+
+
+@pytest.mark.parametrize(("check", "change"), CHANGES)
+def test_a_mode_that_changes_the_value_is_caught(verdict, check, change):
+    assert verdict(check, "multi_head", change).outcome == "failed"
+
+
+def test_an_output_that_is_another_beside_its_weights_is_caught(verdict):
+    assert verdict("same_with_weights", "multi_head", instead=doubles_beside_weights).outcome == "failed"
+
+
+def test_every_check_of_modes_has_an_implementation_that_it_catches():
+    assert {check.id for check in mode.CHECKS} == {check for check, _ in CHANGES} | {"same_with_weights"}

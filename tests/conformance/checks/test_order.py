@@ -1,0 +1,79 @@
+"""Laws of order: each is broken by an implementation that counts, or that mixes what stands apart."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from attnref.catalogue import BY_ID as MECHANISMS
+
+from attncheck.checks import order
+
+
+def counts_along(axis):
+    def change(out, inputs, built):
+        steps = torch.arange(out.shape[axis], dtype=out.dtype)
+        return out + 0.1 * steps.reshape(-1, *[1] * (-1 - axis if axis < 0 else out.dim() - 1 - axis))
+
+    return change
+
+
+def mixes_along(axis):
+    def change(out, inputs, built):
+        return out + 0.1 * out.mean(axis, keepdim=True)
+
+    return change
+
+
+def numbers_the_keys(call, built, inputs, options):
+    v = inputs["v"]
+    return call(built, {**inputs, "v": v + 0.1 * torch.arange(v.shape[-2], dtype=v.dtype)[:, None]}, options)
+
+
+def scales_by_the_number_of_keys(out, inputs, built):
+    return out * inputs["k"].shape[-2]
+
+
+def reads_the_batch_size(out, inputs, built):
+    return out * (1 + len(inputs["x"]))
+
+
+CHANGES = [
+    ("samples_do_not_mix", "cross", mixes_along(0)),
+    ("samples_do_not_mix", "modified_resnet", mixes_along(0)),
+    ("heads_do_not_mix", "scaled_dot_product", mixes_along(1)),
+    ("queries_do_not_mix", "dot_product", mixes_along(1)),
+    ("follows_query_order", "multi_head", counts_along(1)),
+    ("follows_head_order", "scaled_dot_product", counts_along(1)),
+    ("follows_key_order", "masked_softmax", counts_along(2)),
+    ("follows_sample_order", "cbam_block", counts_along(0)),
+    ("follows_channel_order", "channel_self", counts_along(1)),
+    ("follows_row_order", "criss_cross", counts_along(2)),
+    ("follows_column_order", "criss_cross", counts_along(3)),
+    ("ignores_repeated_batch", "selective_kernel", reads_the_batch_size),
+    ("ignores_duplicated_keys", "scaled_dot_product", scales_by_the_number_of_keys),
+]
+
+
+@pytest.mark.parametrize(("check", "mechanism", "change"), CHANGES)
+def test_counting_or_mixing_breaks_its_law(verdict, check, mechanism, change):
+    assert verdict(check, mechanism, change).outcome == "failed"
+
+
+def test_values_that_are_numbered_know_the_order_of_the_keys(verdict):
+    assert verdict("ignores_key_order", "scaled_dot_product", instead=numbers_the_keys).outcome == "failed"
+
+
+def test_every_law_of_order_has_an_implementation_that_breaks_it():
+    assert {check.id for check in order.CHECKS} == {check for check, _, _ in CHANGES} | {"ignores_key_order"}
+
+
+@pytest.mark.parametrize("mechanism", ["cbam_block", "selective_kernel", "modified_resnet"])
+def test_batch_norm_in_training_would_break_the_separation_of_samples(verdict, mechanism):
+    """That the law is stated for evaluation alone is what keeps the check from crying wolf."""
+    reference = MECHANISMS[mechanism]
+    broken = next(b.law for b in reference.contract.broken_laws if b.law.id == "samples_do_not_mix")
+    stated = replace(reference, contract=replace(reference.contract, laws=(broken,)))
+
+    assert not broken.only_eval
+    assert verdict("samples_do_not_mix", reference).outcome == "passed"
+    assert verdict("samples_do_not_mix", stated).outcome == "failed"
