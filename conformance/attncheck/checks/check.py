@@ -136,6 +136,6 @@ def needs_mask(subject: Subject) -> str | None:
 
 def needs_weights(subject: Subject) -> str | None:
     """Applies where the reference's weights can be put into the target."""
-    if subject.interface.loads:
-        return None
-    return "the target's weights could not be matched with the reference's"
+    if not subject.interface.loads:
+        return "the target's weights could not be matched with the reference's"
+    return None

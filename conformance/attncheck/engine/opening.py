@@ -1,7 +1,7 @@
 """From a request to a subject with an executor: the target found, loaded and out of harm's way."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from attnref import Mechanism
@@ -50,13 +50,15 @@ def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
     unknown = [d for d in dtypes if d not in DTYPES]
     if unknown:
         raise UsageError(f"unknown dtype {unknown[0]!r}{did_you_mean(unknown[0], DTYPES)}; expected one of {', '.join(DTYPES)}")
-    limits = Limits(seconds_per_call=request.seconds_per_call, bytes_of_memory=request.bytes_of_memory)
+    limits = Limits(
+        seconds_per_call=request.seconds_per_call, bytes_of_memory=request.bytes_of_memory, device=request.device
+    )
     if request.adapter is not None:
         return _written(request, limits, dtypes)
     if not isinstance(request.target, str):
         return _object(request, limits, dtypes)
     arguments = {"target": request.target, "mechanism": request.mechanism, "init": dict(request.init)}
-    with Inquiry(replace(limits, seconds_per_call=max(60.0, limits.seconds_per_call))) as inquiry:
+    with Inquiry(limits) as inquiry:
         answer: Any = inquiry.run("attncheck.targets.opening:find", arguments, lambda e: tell(str(e.get("stage", ""))))
     found = Found.from_json(answer)
     executor = Isolated("attncheck.targets.opening:open_found", {"target": request.target, "found": answer}, limits)

@@ -8,8 +8,13 @@ from typing import Any
 
 from attnref import Mechanism
 
+from attncheck.targets.adapter import signature_of
 from attncheck.targets.names import CAUSAL, ZERO, axes_for
 
+LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
+           "max_position_embeddings", "n_positions", "max_tokens", "sequence_length")  # fmt: skip
+FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp": "head_dim ** 0.5",
+           "scale_factor": "head_dim ** -0.5", "norm_factor": "head_dim ** 0.5"}  # fmt: skip
 # What an argument that tells nothing may want, after every size was tried.
 _CONSTANTS = ("True", "0.0", "None", "1")
 _MOST = 150
@@ -62,6 +67,11 @@ def _choices(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
         return [("causal", 0.0), (None, 1.0)] if not required else [("causal", 0.0)]
     if name in options and not isinstance(parameter.default, str):
         return [(name, 0.0), (None, 0.5)] if not required else [(name, 0.0)]
+    if name in LENGTHS and "q_len" in signature_of(mechanism).axes:
+        # A table or a mask as long as the longest sequence.
+        return [("max(q_len, kv_len)", 0.0), *([] if required else [(None, 0.5)])]
+    if name in FACTORS and "head_dim" in axes:
+        return [(FACTORS[name], 0.0), *([] if required else [(None, 0.2)])]
     likely = [a for a in axes_for(name) if a in axes]
     found: list[tuple[str | None, float]] = [(axis, 0.1 * i) for i, axis in enumerate(likely)]
     if name in ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "hidden_dim", "proj_dim", "d_inner", "inner") and {"heads", "head_dim"} <= set(axes):
@@ -108,11 +118,14 @@ def _as_config(name: str, mechanism: Mechanism, axes: tuple[str, ...]) -> Constr
         if axis:
             fields |= {n: axis for n in names if n not in fields}
     fields |= dict.fromkeys(ZERO, "0.0")
-    defaults = mechanism.contract.defaults
-    for axis in ("head_dim", "v_dim", "query_size", "key_size", "value_size"):
-        if axis in defaults:
-            # A configuration that says nothing of them lets them follow from the others.
-            fields = {n: (e if e != axis else defaults[axis]) for n, e in fields.items()}
+    if "q_len" in signature_of(mechanism).axes:
+        fields |= dict.fromkeys(LENGTHS, "max(q_len, kv_len)")
+    # A configuration that says nothing of them lets them follow from the others.
+    defaults = {"head_dim": "model_dim // heads", "v_dim": "model_dim // heads"}
+    for axis, expression in {**{a: e for a, e in mechanism.contract.defaults.items()}, **defaults}.items():
+        if axis in mechanism.contract.defaults:
+            fields = {n: (e if e != axis else expression) for n, e in fields.items()}
     flags = {"bias": "True", "qkv_bias": "True", "attention_bias": "True", "use_bias": "True", "attn_bias": "True",
              "causal": "False", "is_causal": "False", "is_decoder": "False", "_attn_implementation": "'eager'"}  # fmt: skip
-    return Construction({**fields, **flags}, -0.5, config=name, assigned=tuple(set(fields.values())))
+    assigned = tuple(e for e in dict.fromkeys(fields.values()) if e not in mechanism.contract.defaults)
+    return Construction({**fields, **flags}, -0.5, config=name, assigned=assigned)

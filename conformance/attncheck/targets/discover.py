@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from attnref import Mechanism
+from attnref.axes import BY_NAME
 from torch import Tensor, nn
 
 from attncheck.model.case import Scalar
@@ -19,12 +20,15 @@ from attncheck.targets.constructing import Construction, constructions
 from attncheck.targets.features import with_features
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.hypotheses import Guess, guesses
+from attncheck.targets.variants import option_groups
 from attncheck.targets.subject import Subject
-from attncheck.targets.trying import SIZE_SETS, agrees, attempt, case_for, second_sizes, subject_of
+from attncheck.targets.trying import SIZE_SETS, Comparison, agrees, attempt, case_for, second_sizes, subject_of
 
 Progress = Callable[[str], None]
-_SECONDS = 40.0
+_SECONDS = 20.0
 _GUESSES = 400
+_COMPARISONS = 3000
+_PLAUSIBLE = 24
 # Sizes that a target may have fixed for itself, as expressions over the others.
 _DERIVED: Mapping[str, tuple[str, ...]] = {
     "reduced": ("channels // 8", "channels // 2", "channels // 4", "channels // 16", "channels", "max(1, channels // 8)",
@@ -55,12 +59,13 @@ class Search:
     compared: int = 0
     last_error: str = ""
     constructor_error: str = ""
+    plausible: int = 0
     best: tuple[float, Found] | None = None
 
     @property
     def late(self) -> bool:
-        """Whether the search has taken its time."""
-        return time.monotonic() - self.started > _SECONDS
+        """Whether the search has taken its time, or has seen enough that runs but does not agree."""
+        return time.monotonic() - self.started > _SECONDS or self.compared > _COMPARISONS or self.plausible > _PLAUSIBLE
 
     def keep(self, rank: float, found: Found) -> None:
         """Remember the most likely guess that could not be verified."""
@@ -91,82 +96,67 @@ class _Plan:
     base: Found
     own: Mapping[str, tuple[int, ...]]
     rank: float
+    variants: tuple[Mapping[str, Scalar], ...] = ({},)
 
 
 def _plans(search: Search, init: Mapping[str, str]) -> Iterator[_Plan]:
     if not isinstance(search.target, type):
         yield from _function_plans(search)
         return
-    axes = _constructor_axes(search.mechanism)
-    shapes_seen: set[tuple[object, ...]] = set()
-    for construction in constructions(search.target, search.mechanism, axes, init):
-        for fixed, derived in _completions(search.mechanism, construction):
+    axes = constructor_axes(search.mechanism)
+    for construction in constructions(search.target, search.mechanism, axes or signature_of(search.mechanism).axes, init):
+        for derived in _derived_sizes(search.mechanism, construction):
             base = Found(
-                search.mechanism.id, getattr(search.target, "__qualname__", str(search.target)), {}, (),
-                arguments=construction.arguments, config=construction.config, derived=derived, fixed=fixed,
+                search.mechanism.id, search.target.__qualname__, {}, (),
+                arguments=construction.arguments, config=construction.config, derived=derived,
                 free=tuple(a for a in search.mechanism.contract.defaults if a in construction.assigned),
                 takes=construction.takes,
             )  # fmt: skip
-            for index, sizes in enumerate(SIZE_SETS):
-                if search.late:
-                    return
-                own = _shapes_built(search, base, sizes)
-                if own is None:
-                    continue
-                key = (tuple(construction.arguments.items()), tuple(fixed.items()), tuple(derived.items()))
-                if key in shapes_seen:
-                    break
-                shapes_seen.add(key)
-                yield _Plan(construction, sizes, base, own, construction.cost + index)
-                break
+            yield from _built_plans(search, construction, base)
+
+
+def _built_plans(search: Search, construction: Construction, base: Found) -> Iterator[_Plan]:
+    """The first sizes at which the target can be built, with every group of options."""
+    for index, sizes in enumerate(SIZE_SETS):
+        if search.late:
+            return
+        own = _shapes_built(search, base, sizes)
+        if own is None:
+            continue
+        for group in option_groups(search.mechanism, base, sizes):
+            yield _Plan(construction, sizes, replace(base, fixed=group[0]), own, construction.cost + index, tuple(group))
+        return
 
 
 def _function_plans(search: Search) -> Iterator[_Plan]:
-    fixed_options = {}
-    base = Found(search.mechanism.id, getattr(search.target, "__name__", "target"), {}, (), is_class=False, fixed=fixed_options)
+    name = getattr(search.target, "__name__", type(search.target).__name__)
+    base = Found(search.mechanism.id, name, {}, (), is_class=False)
+    own: dict[str, tuple[int, ...]] = {}
     if isinstance(search.target, nn.Module):
-        own = {n: tuple(p.shape) for n, p in search.target.named_parameters()}
-        yield _Plan(Construction({}, 0.0), {}, base, own, 0.0)
-    else:
-        yield _Plan(Construction({}, 0.0), {}, base, {}, 0.0)
+        own = {n: tuple(p.shape) for n, p in search.target.named_parameters() if p.requires_grad}
+    for group in option_groups(search.mechanism, base, {}):
+        yield _Plan(Construction({}, 0.0), {}, replace(base, fixed=group[0]), own, 0.0, tuple(group))
 
 
-def _constructor_axes(mechanism: Mechanism) -> tuple[str, ...]:
-    from attnref.axes import BY_NAME
-
+def constructor_axes(mechanism: Mechanism) -> tuple[str, ...]:
+    """Axes whose sizes the reference's constructor takes."""
     if mechanism.module is None:
         return ()
     return tuple(p for p in inspect.signature(mechanism.module).parameters if p in BY_NAME)
 
 
-def _completions(mechanism: Mechanism, construction: Construction) -> Iterator[tuple[dict[str, Scalar], dict[str, str]]]:
-    """Options and sizes that the target does not let one choose: the reference's defaults first."""
-    axes = _constructor_axes(mechanism)
+def _derived_sizes(mechanism: Mechanism, construction: Construction) -> Iterator[dict[str, str]]:
+    """Sizes that the target does not let one choose, as expressions over the others."""
+    axes = constructor_axes(mechanism)
     assigned = {a for a in axes if any(a in e.split() for e in construction.arguments.values())}
     missing = [a for a in axes if a not in assigned and a not in mechanism.contract.defaults]
+    widths = ("query_size", "key_size", "value_size", "head_dim", "v_dim", "model_dim", "hidden")
     choices = []
     for axis in missing:
-        others = tuple(a for a in axes if a in assigned and axis in ("query_size", "key_size", "value_size", "head_dim", "v_dim", "model_dim", "hidden"))
+        others = tuple(a for a in axes if a in assigned and axis in widths)
         choices.append((*others, *_DERIVED.get(axis, ("1",))))
-    derived = [dict(zip(missing, c, strict=True)) for c in itertools.islice(itertools.product(*choices), 80)] or [{}]
-    for fixed in _fixed_options(mechanism, construction):
-        for each in derived:
-            yield fixed, each
-
-
-def _fixed_options(mechanism: Mechanism, construction: Construction) -> list[dict[str, Scalar]]:
-    """Values of options that only the reference's constructor has."""
-    assert mechanism.module is not None or not construction.arguments
-    known = inspect.signature(mechanism.module).parameters if mechanism.module else {}
-    options = [o for o in mechanism.contract.options if o.name in known and o.name not in construction.takes and o.name != "bias"]
-    defaults: dict[str, Scalar] = {o.name: o.values[0] for o in options}
-    singles = [{**defaults, o.name: v} for o in options for v in o.values[1:]]
-    every = [dict(zip(defaults, v, strict=True)) for v in itertools.product(*(o.values for o in options))]
-    result: list[dict[str, Scalar]] = [defaults]
-    for each in [*singles, *every]:
-        if each not in result and len(result) < 24:
-            result.append(each)
-    return result
+    for chosen in itertools.islice(itertools.product(*choices), 80):
+        yield dict(zip(missing, chosen, strict=True))
 
 
 def _shapes_built(search: Search, base: Found, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]] | None:
@@ -291,27 +281,48 @@ def places_of(base: Found, target: Any, case: Any) -> list[str]:
 
 
 def _try_guesses(search: Search, plan: _Plan, base: Found, possible: list[Guess], rank: float) -> Found | None:
-    """The first assignment of weights that agrees with the reference at two sets of sizes."""
+    """The first assignment of weights that agrees with a variant of the reference at two sets of sizes."""
     first = case_for(base, search.mechanism, plan.sizes)
-    second = case_for(base, search.mechanism, second_sizes(plan.sizes), seed=12)
     assert first is not None
-    built = _instance(base, search.target, first)
+    comparison = Comparison(base, search.target, first, plan.variants)
     for guess in possible[:_GUESSES]:
         found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
         search.compared += 1
-        trial = attempt(found, search.target, first, built=built)
-        if agrees(trial.gap):
-            again = attempt(found, search.target, second) if second is not None else trial
-            if agrees(again.gap) or not again.ran:
-                return replace(found, certainty="verified")
+        for fixed in comparison.agreeing(found):
+            matched = replace(found, fixed=fixed)
+            second = case_for(matched, search.mechanism, second_sizes(plan.sizes), seed=12)
+            again = attempt(matched, search.target, second) if second is not None else None
+            if again is None or agrees(again.gap) or not again.ran:
+                return _with_coincidences(replace(matched, certainty="verified"), search, plan)
         if search.late:
             break
+    search.plausible += 1
     penalty = 0.0 if _separates_samples(base, search.target, first) else 5.0
     if possible:
         search.keep(rank + penalty, _guessed(base, possible))
     else:
         search.keep(rank + penalty + 20, replace(base, loads=False, certainty="guessed"))
     return None
+
+
+def _with_coincidences(found: Found, search: Search, plan: _Plan) -> Found:
+    """Placements for sizes that coincide: some targets pack their weights only then."""
+    if not found.free:
+        return found
+    equal = replace(found, free=())
+    case = case_for(equal, search.mechanism, plan.sizes)
+    built = _instance(equal, search.target, case) if case is not None else None
+    if not isinstance(built, nn.Module) or case is None:
+        return found
+    own = {n: tuple(p.shape) for n, p in built.named_parameters() if p.requires_grad}
+    if set(own) == set(plan.own):
+        return found
+    reference = parameter_shapes(search.mechanism, {**case.names, **found.fixed})
+    for guess in guesses(own, reference, case.sizes.get("heads"))[:_GUESSES]:
+        tried = replace(equal, placements=guess.placements, absent=guess.absent, identity=guess.identity)
+        if guess.absent == found.absent and agrees(attempt(tried, search.target, case, built=built).gap):
+            return replace(found, others=(guess.placements,))
+    return found
 
 
 def _instance(base: Found, target: Any, case: Any) -> Any:
@@ -356,14 +367,14 @@ def _explanation(search: Search) -> str:
 
 def _init_hint(search: Search) -> str:
     names = [p.name for p in inspect.signature(search.target).parameters.values() if p.default is p.empty] if isinstance(search.target, type) else []
-    axes = _constructor_axes(search.mechanism) or ("model_dim",)
+    axes = constructor_axes(search.mechanism) or ("model_dim",)
     pairs = [f"--init {n}={axes[i % len(axes)]}" for i, n in enumerate(names)] or [f"--init dim={axes[0]}"]
     return " ".join(pairs)
 
 
 def _template(search: Search, name: str) -> list[str]:
     inputs = [t.name for t in signature_of(search.mechanism).inputs if not t.optional]
-    sizes = ", ".join(_constructor_axes(search.mechanism))
+    sizes = ", ".join(constructor_axes(search.mechanism))
     parameters = list(parameter_shapes_hint(search.mechanism))
     return [
         f"from your_module import {name}",

@@ -26,6 +26,7 @@ def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
     found = _with_switch(found, target, mechanism, "scale", SCALE, 0.3)
     found = _with_switch(found, target, mechanism, "soft_cap", SOFT_CAP, 2.0)
     found = _with_weights(found, target, mechanism)
+    found = _with_exclusive(found, target, mechanism)
     return replace(found, notes=notes_of(found))
 
 
@@ -101,26 +102,12 @@ def _with_causal(found: Found, target: Any, mechanism: Mechanism) -> Found:
         tried = replace(found, switches={**found.switches, "causal": f"{argument.name}=causal"}, takes=(*found.takes, "causal"))
         if _runs(tried, target, mechanism, {"causal": True}):
             found, by_constructor = tried, True
-    if not by_constructor:
-        return _always_causal(found, target, mechanism)
-    return _with_alignment(found, target, mechanism)
+    return _with_alignment(found, target, mechanism) if by_constructor else found
 
 
 def _runs(found: Found, target: Any, mechanism: Mechanism, options: dict[str, Any]) -> bool:
     case = _case(found, mechanism, options=options)
     return case is not None and attempt(found, target, case).ran
-
-
-def _always_causal(found: Found, target: Any, mechanism: Mechanism) -> Found:
-    """Whether the target is causal without being asked: it agrees with the causal reference alone."""
-    if found.certainty == "verified" or "causal" in found.takes:
-        return found
-    for alignment in ("upper_left", "lower_right"):
-        tried = replace(found, fixed={**found.fixed, "causal": True, "alignment": alignment})
-        case = _case(tried, mechanism)
-        if case is not None and agrees(attempt(tried, target, case).gap):
-            return replace(tried, certainty="verified")
-    return found
 
 
 def _with_alignment(found: Found, target: Any, mechanism: Mechanism) -> Found:
@@ -218,6 +205,16 @@ def _with_switch(
     return tried if _runs(tried, target, mechanism, {option: value}) else found
 
 
+def _with_exclusive(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """Whether mask and causality, each of which runs alone, are refused together."""
+    if found.mask is None or "causal" not in found.takes:
+        return found
+    case = _case(found, mechanism, options={"causal": True}, masking="padding_mask")
+    if case is None or attempt(found, target, case).ran:
+        return found
+    return replace(found, exclusive=(found.mask.role, "causal"))
+
+
 def _with_weights(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """Where the attention weights come back, after asking for them if there is a switch."""
     outputs = {t.name for t in signature_of(mechanism).outputs}
@@ -272,6 +269,8 @@ def notes_of(found: Found) -> tuple[str, ...]:
         lines.append("weights: " + "; ".join(f"{p.target} = {', '.join(p.roles)}{' as ' + p.pattern if p.pattern else ''}" for p in found.placements))
     if found.absent:
         lines.append(f"without {', '.join(found.absent)}")
+    if found.exclusive:
+        lines.append(f"takes only one of {' and '.join(found.exclusive)} in a call")
     if found.fixed:
         lines.append("always " + ", ".join(f"{n}={v}" for n, v in found.fixed.items()))
     if found.derived:

@@ -11,6 +11,8 @@ from attnref.catalogue import BY_ID
 from torch import Tensor, nn
 
 from attncheck.model.case import Scalar
+from attncheck.model.recipe import Kind, Recipe
+from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import Interface, first_tensor, signature_of
 from attncheck.targets.layouts import layout
 from attncheck.targets.masks import MaskForm
@@ -42,6 +44,8 @@ class Found:
     config      name of a constructor argument that takes all of them as one object's fields
     result      where the output is: "" itself, "0" an index, "out" a key or a field
     weights     where the attention weights are, if they come back
+    exclusive   of these optional inputs and options a call may have only one
+    others      placements for sizes at which the target has other tensors
     switches    options of the reference -> (argument, value expression) of the call
     """
 
@@ -68,7 +72,8 @@ class Found:
     conventions: Mapping[str, str] = field(default_factory=dict)
     certainty: str = "verified"
     loads: bool = True
-    only: str = ""
+    exclusive: tuple[str, ...] = ()
+    others: tuple[tuple[Placement, ...], ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
@@ -81,12 +86,24 @@ class Found:
         fields = dict(data)
         fields["inputs"] = {n: tuple(r) for n, r in data["inputs"].items()}
         fields["call"] = tuple(Argument(**a) for a in data["call"])
-        fields["placements"] = tuple(Placement(**{**p, "roles": tuple(p["roles"])}) for p in data["placements"])
+        fields["placements"] = _placements(data["placements"])
+        fields["others"] = tuple(_placements(each) for each in data["others"])
         if data["mask"]:
             fields["mask"] = MaskForm(**{**data["mask"], "axes": tuple(data["mask"]["axes"])})
-        for name in ("absent", "identity", "free", "takes", "notes"):
+        for name in ("absent", "identity", "free", "takes", "exclusive", "notes"):
             fields[name] = tuple(data[name])
         return Found(**fields)
+
+
+def _randomise(built: nn.Module) -> None:
+    """Weights of the target's own that are the same in every instance; what is zero at birth is not left so."""
+    for index, parameter in enumerate(p for p in built.parameters() if p.requires_grad):
+        kind: Kind = "weight" if parameter.dim() > 1 else "vector"
+        parameter.copy_(make(Recipe(tuple(parameter.shape), kind, 1000 + index)))
+
+
+def _placements(data: Any) -> tuple[Placement, ...]:
+    return tuple(Placement(**{**p, "roles": tuple(p["roles"])}) for p in data)
 
 
 def value_of(expression: str, names: Mapping[str, Scalar]) -> Any:
@@ -123,6 +140,8 @@ class FoundAdapter:
             gives=("out", "weights") if found.weights is not None else ("out",),
             varies={role: mask.varies} if mask else {},
             maskings=mask.maskings if mask else (),
+            exclusive=found.exclusive,
+            prefixes_only=bool(mask and mask.polarity == "lengths"),
             notes=found.notes,
             certainty=found.certainty,
             conventions=found.conventions,
@@ -142,8 +161,21 @@ class FoundAdapter:
         if not isinstance(built, nn.Module):
             return
         own = dict(built.named_parameters()) | dict(built.named_buffers())
-        for placement in self.found.placements:
+        if not self.found.loads:
+            _randomise(built)
+        for placement in self._placements(own, parameters):
             placement.place(own, parameters, {**names, **self.found.fixed})
+
+    def _placements(self, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> list[Placement]:
+        """Those whose tensors the instance has: some targets name them by their sizes.
+
+        Without a bias, say, the reference lacks a tensor, and nothing is placed for it.
+        """
+        for placements in (self.found.placements, *self.found.others):
+            needed = [p for p in placements if all(role in parameters for role in p.roles)]
+            if all(p.target.format(0) in own for p in needed):
+                return needed
+        return list(self.found.placements)
 
     def call(
         self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
@@ -215,7 +247,7 @@ class FoundAdapter:
             return {}
         gradients: dict[str, Tensor | None] = {}
         own = dict(built.named_parameters())
-        for placement in self.found.placements:
+        for placement in self._placements(own | dict(built.named_buffers()), parameters):
             if placement.target.format(0) in own:
                 gradients |= placement.gradients(own, parameters, {**names, **self.found.fixed})
         return gradients

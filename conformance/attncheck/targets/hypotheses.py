@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attncheck.targets.names import layer_role
 from attncheck.targets.placing import Placement
@@ -69,6 +69,10 @@ def guesses(own: Mapping[str, Shape], reference: Mapping[str, Shape], heads: int
     if len(theirs) <= 16:
         mine = sorted(layers(folded), key=lambda layer: -_count(layer.main[1]))
         found += _search(mine, theirs, heads, reference)
+        if heads and heads > 1:
+            # Features before heads, in all layers alike: rarer, so after everything else.
+            turned = [_interleaved(guess, reference, heads) for guess in found]
+            found += [guess for guess in turned if guess is not None]
     return sorted(found, key=lambda g: g.cost)
 
 
@@ -179,19 +183,27 @@ def _single(layer: Layer, other: Layer, role: str | None, heads: int | None, dis
     choices = []
     for leaf, mine in layer.tensors.items():
         choices.append([(mine[0], other.tensors[leaf][0], p, c) for p, c in _patterns(mine[1], other.tensors[leaf], other.path, heads, mine[0])])
-    for combination in _agreeing(choices):
+    for combination in itertools.product(*choices):
         placements = tuple(Placement(mine, (wanted,), pattern) for mine, wanted, pattern, _ in combination)
         extra = sum(c for *_, c in combination)
         yield _Fit((other.path,), placements, tuple(w for _, w, _, _ in combination), cost + extra, named)
 
 
-def _agreeing(choices: Sequence[Sequence[tuple[str, str, str, float]]]) -> Iterator[tuple[tuple[str, str, str, float], ...]]:
-    """Combinations in which weight and bias are interleaved alike."""
-    for combination in itertools.product(*choices):
-        interleaved = {"(d h)" in pattern for _, wanted, pattern, _ in combination if len(wanted) and ("(h d)" in pattern or "(d h)" in pattern)}
-        plain = [p for *_, p, _ in combination if "(h d)" not in p and "(d h)" not in p]
-        if len(interleaved) <= 1 and not (plain and interleaved == {True}):
-            yield combination
+def _interleaved(guess: Guess, reference: Mapping[str, Shape], heads: int) -> Guess | None:
+    """The same assignment with features before heads, if every layer stands alone and as it is."""
+    turned = []
+    for placement in guess.placements:
+        if len(placement.roles) != 1 or placement.pattern:
+            return None
+        (role,) = placement.roles
+        layer, shape = role.rpartition(".")[0], reference[role]
+        pattern = ""
+        if layer in _HEADED_ROWS and shape[0] % heads == 0:
+            pattern = "(h d) i -> (d h) i" if len(shape) == 2 else "(h d) -> (d h)"
+        elif layer == "output" and len(shape) == 2 and shape[1] % heads == 0:
+            pattern = "o (h d) -> o (d h)"
+        turned.append(replace(placement, pattern=pattern))
+    return replace(guess, placements=tuple(turned), cost=guess.cost + 3.0, named=False)
 
 
 def _patterns(mine: Shape, wanted: tuple[str, Shape], path: str, heads: int | None, name: str) -> Iterator[tuple[str, float]]:
@@ -204,10 +216,6 @@ def _patterns(mine: Shape, wanted: tuple[str, Shape], path: str, heads: int | No
         return
     if _squeezed(mine) == _squeezed(shape):
         yield "", 0.0
-        if heads and heads > 1 and path in _HEADED_ROWS and shape[0] % heads == 0:
-            yield ("(h d) i -> (d h) i" if len(shape) == 2 else "(h d) -> (d h)"), 2.5
-        if heads and heads > 1 and path == "output" and len(shape) == 2 and shape[1] % heads == 0:
-            yield "o (h d) -> o (d h)", 2.5
     if len(shape) == 2 and _squeezed(mine) == _squeezed(shape[::-1]):
         yield "o i -> i o", (1.5 if shape[0] == shape[1] else 0.0)
     if len(shape) == 2 and len(mine) == 3 and heads:

@@ -1,7 +1,7 @@
 """Trying a guess: build, load and call a target once, and compare it with the reference."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -81,6 +81,50 @@ def attempt(found: Found, target: Any, case: Case, *, built: Any = None, load: b
         return Try(False, float("inf"), f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     expected = expected_of(subject, ask)
     return Try(True, gap_between(results["out"], expected["out"]), "", results, expected)
+
+
+class Comparison:
+    """Compares guesses at a target's weights with variants of the reference, computed once."""
+
+    def __init__(self, base: Found, target: Any, case: Case, variants: Sequence[Mapping[str, Scalar]]) -> None:
+        self._base, self._target, self._case, self._variants = base, target, case, variants
+        self._expected: dict[object, list[Tensor]] = {}
+        self._built: Any = None
+
+    def agreeing(self, found: Found) -> list[Mapping[str, Scalar]]:
+        """The variants that the target agrees with if its weights are placed so."""
+        subject = subject_of(found, FoundAdapter(found, None).mechanism)
+        ask = subject.ask(self._case)
+        out = self._output(found, ask)
+        if out is None:
+            return []
+        expected = self._of_variants(found, subject)
+        return [v for v, e in zip(self._variants, expected, strict=True) if agrees(gap_between(out, e))]
+
+    def _output(self, found: Found, ask: Ask) -> Tensor | None:
+        adapter = FoundAdapter(found, self._target)
+        try:
+            if self._built is None:
+                self._built = instance_of(adapter, ask)
+            with torch.no_grad():
+                adapter.load(self._built, {n: make(r) for n, r in ask.parameters.items()}, ask.names)
+                return adapter.call(self._built, {n: make(r) for n, r in ask.inputs.items()}, ask.options)["out"]
+        except (Exception, SystemExit):
+            return None
+
+    def _of_variants(self, found: Found, subject: Subject) -> list[Tensor]:
+        key = (found.absent, found.identity)
+        if key not in self._expected:
+            self._expected[key] = [
+                expected_of(subject, _with_options(subject, self._case, variant))["out"] for variant in self._variants
+            ]
+        return self._expected[key]
+
+
+def _with_options(subject: Subject, case: Case, variant: Mapping[str, Scalar]) -> Ask:
+    """The question under other options; its tensors are the same."""
+    ask = subject.ask(case)
+    return replace(ask, names={**ask.names, **variant}, options={**ask.options, **variant})
 
 
 def instance_of(adapter: FoundAdapter, ask: Ask) -> Any:

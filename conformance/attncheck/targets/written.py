@@ -1,10 +1,11 @@
 """An adapter that a person wrote: a class with `build`, `load` and `call` by the reference's names."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from attnref import Mechanism
 from attnref.catalogue import BY_ID
 from torch import Tensor, nn
@@ -18,8 +19,9 @@ from attncheck.targets.adapter import Interface, signature_of
 class WrittenAdapter:
     """Calls a person's `build`, `load` and `call` with what each of them names.
 
-    `build` gets sizes and options, `load` the instance and the reference's weights, `call` the
-    instance, the inputs and options. Without `load` the weights stay the target's own.
+    `build` gets sizes and options, `load` the instance, the reference's weights and the sizes that
+    it names, `call` the instance, the inputs and options. Without `load` the weights stay the
+    target's own. What the methods do not say are attributes, called as the fields of `Interface`.
     """
 
     written: Any
@@ -48,14 +50,18 @@ class WrittenAdapter:
             absent=tuple(getattr(self.written, "absent", ())),
             identity=tuple(getattr(self.written, "identity", ())),
             derived=dict(getattr(self.written, "derived", {})),
-            free=tuple(a for a in self.mechanism.contract.defaults if a in built),
+            free=tuple(
+                getattr(self.written, "free", [a for a in self.mechanism.contract.defaults if a in built])
+            ),
             loads=hasattr(self.written, "load") or self.mechanism.module is None,
             gives=("out", "weights") if getattr(self.written, "gives_weights", False) else ("out",),
             maskings=tuple(getattr(self.written, "maskings", ())),
             varies=dict(getattr(self.written, "varies", {})),
+            exclusive=tuple(getattr(self.written, "exclusive", ())),
             refuses=tuple(getattr(self.written, "refuses", ())),
             notes=(f"adapter written by hand: {type(self.written).__name__}",),
             certainty="written",
+            conventions=dict(getattr(self.written, "conventions", {})),
         )
 
     def build(self, names: Mapping[str, Scalar]) -> Any:
@@ -63,7 +69,8 @@ class WrittenAdapter:
 
     def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
         if hasattr(self.written, "load"):
-            self.written.load(built, parameters)
+            named = {n: v for n, v in _wanted(self.written.load, names).items() if n not in ("module", "weights")}
+            self.written.load(built, parameters, **named)
 
     def call(
         self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
@@ -71,15 +78,64 @@ class WrittenAdapter:
         wanted = _wanted(self.written.call, {**options, **inputs})
         result = self.written.call(built, **wanted)
         results = result if isinstance(result, tuple) else (result,)
-        return dict(zip(self.mechanism.outputs, results, strict=False))
+        named = dict(zip(self.mechanism.outputs, results, strict=False))
+        # Weights that were not asked for come back as None from many a module.
+        return {n: t for n, t in named.items() if isinstance(t, Tensor) or n == "out"}
 
     def parameter_gradients(
         self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
     ) -> Mapping[str, Tensor | None]:
-        """Gradients in the reference's names, if the adapter has `gradients`; else none are known."""
-        if isinstance(built, nn.Module) and hasattr(self.written, "gradients"):
+        """Gradients in the reference's names: from `gradients`, or from where `load` puts each number.
+
+        Those of weights that `load` does more to than copying are not told.
+        """
+        if not isinstance(built, nn.Module):
+            return {}
+        if hasattr(self.written, "gradients"):
             return dict(self.written.gradients(built))
-        return {}
+        return self._traced(built, parameters, names) if hasattr(self.written, "load") else {}
+
+    def _traced(
+        self, built: nn.Module, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
+    ) -> dict[str, Tensor | None]:
+        """Load numbers in the place of weights, and send each gradient to where its number came from."""
+        shapes = {n: t.shape for n, t in parameters.items()}
+        total = sum(t.numel() for t in parameters.values())
+        counts = [t.numel() for t in parameters.values()]
+        numbers = torch.arange(1, total + 1, dtype=torch.float64).split(counts)
+        other = self.build(names).to("cpu", torch.float64)
+        with torch.no_grad():
+            for tensor in other.parameters():
+                tensor.zero_()
+            self.load(other, {n: t.reshape(s) for (n, s), t in zip(shapes.items(), numbers, strict=True)}, names)
+        homes = dict(other.named_parameters())
+        flat, seen = torch.zeros(total + 1, dtype=torch.float64), torch.zeros(total + 1, dtype=torch.long)
+        silent = torch.zeros(total + 1, dtype=torch.bool)
+        for name, own in built.named_parameters():
+            places = homes[name].detach().flatten()
+            if not bool(((places == places.round()) & (places >= 0) & (places <= total)).all()):
+                return {}
+            index = places.long()
+            seen.index_add_(0, index, torch.ones_like(index))
+            if own.grad is None:
+                silent[index] = True
+            else:
+                flat.index_add_(0, index, own.grad.flatten().to("cpu", torch.float64))
+        return _told(shapes, flat[1:].split(counts), seen[1:].split(counts), silent[1:].split(counts))
+
+
+def _told(
+    shapes: Mapping[str, torch.Size],
+    gradients: Sequence[Tensor],
+    seen: Sequence[Tensor],
+    silent: Sequence[Tensor],
+) -> dict[str, Tensor | None]:
+    """The gradients of weights every number of which was found again; None where none flows."""
+    told: dict[str, Tensor | None] = {}
+    for (name, shape), gradient, times, lacking in zip(shapes.items(), gradients, seen, silent, strict=True):
+        if bool((times > 0).all()):
+            told[name] = None if bool(lacking.all()) else gradient.reshape(shape)
+    return told
 
 
 def written_adapter(written: Any) -> WrittenAdapter:

@@ -1,0 +1,206 @@
+"""Parts of a found adapter as Python text: its import, construction, call, mask and weights."""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from attnref.catalogue import BY_ID
+
+from attncheck.model.case import Scalar
+from attncheck.targets.adapter import signature_of
+from attncheck.targets.found import Argument, Found, value_of
+from attncheck.targets.layouts import layout
+from attncheck.targets.masks import MaskForm
+from attncheck.targets.names import INPUTS
+from attncheck.targets.placing import Placement
+
+WIDTH = 110
+_ALIASES = {"queries": "q", "keys": "k", "values": "v", "y": "kv"}
+
+
+def import_of(target: str) -> tuple[list[str], list[str], str]:
+    """Modules of the standard library to import, lines that import the target, and its name after them."""
+    place, _, name = target.rpartition(":")
+    first = name.split(".")[0]
+    if not place.endswith(".py"):
+        return [], [f"from {place} import {first}"], name
+    path = Path(place)
+    lines = [f"sys.path.insert(0, {str(path.parent)!r})"]
+    # A module of that name that is there already would be imported in its place.
+    if path.stem.isidentifier() and path.stem not in sys.stdlib_module_names:
+        return ["sys"], [*lines, f"from {path.stem} import {first}"], name
+    line = f"{first} = runpy.run_path({place!r})[{first!r}]"
+    return ["sys", "runpy"], [*lines, line], name
+
+
+def construction(found: Found, name: str, numbers: Mapping[str, Scalar] | None = None) -> str:
+    """The expression that builds an instance: over sizes and options, or with their numbers."""
+    if not found.is_class:
+        return name
+    texts = {n: e if numbers is None else repr(value_of(e, numbers)) for n, e in found.arguments.items()}
+    arguments = ", ".join(f"{n}={e}" for n, e in texts.items())
+    return f"{name}(SimpleNamespace({arguments}))" if found.config else f"{name}({arguments})"
+
+
+def names_in(expressions: Sequence[str]) -> list[str]:
+    """The sizes and options that expressions speak of, in order."""
+    words = [w for e in expressions for w in re.findall(r"(?<!['\w.])[A-Za-z_]\w*(?!['\w])", e)]
+    return [w for w in dict.fromkeys(words) if w not in ("True", "False", "None", "max", "min")]
+
+
+def rearranged(text: str, pattern: str, heads: str = "heads") -> str:
+    """An einops pattern in torch's own words."""
+    left, right = (_groups(side) for side in pattern.split("->"))
+    for place in reversed(range(len(left))):
+        if left[place] == ["1"]:
+            text += f".squeeze({place})"
+        elif len(left[place]) > 1:
+            sizes = ", ".join(heads if axis == "h" else "-1" for axis in left[place])
+            text += f".unflatten({place}, ({sizes}))"
+    axes = [axis for group in left for axis in group if axis != "1"]
+    wanted = [axis for group in right for axis in group if axis != "1"]
+    text += _permuted([axes.index(axis) for axis in wanted])
+    kept = [group for group in right if group != ["1"]]
+    for place in reversed(range(len(kept))):
+        if len(kept[place]) > 1:
+            start = sum(map(len, kept[:place]))
+            text += f".flatten({start}, {start + len(kept[place]) - 1})"
+    return text + "".join(f".unsqueeze({place})" for place, group in enumerate(right) if group == ["1"])
+
+
+def _groups(side: str) -> list[list[str]]:
+    return [part.strip("()").split() for part in re.findall(r"\([^)]*\)|\S+", side)]
+
+
+def _permuted(order: list[int]) -> str:
+    moved = [place for place, axis in enumerate(order) if place != axis]
+    if not moved:
+        return ""
+    if len(moved) == 2:
+        return f".transpose({moved[0]}, {moved[1]})"
+    return f".permute({', '.join(map(str, order))})"
+
+
+def argument_text(found: Found, argument: Argument) -> str:
+    """One argument of the call, over the reference's tensors."""
+    if argument.constant:
+        value = argument.constant
+    else:
+        names = argument.tensor.split(",")
+        parts = [_laid_out(found, name, argument.layout) for name in names]
+        value = parts[0] if not argument.pack else f"[{', '.join(parts)}]"
+        if argument.pack == "last":
+            value = f"torch.cat({value}, dim=-1)"
+        if argument.pack == "dict":
+            value = _dictionary(names, parts)
+    return f"{argument.name}={value}" if argument.name else value
+
+
+def _laid_out(found: Found, name: str, order: str) -> str:
+    axes = signature_of(BY_ID[found.mechanism])[found.inputs[name][0]].axes
+    there = layout(axes, order).there
+    return rearranged(name, there) if there else name
+
+
+def _dictionary(names: list[str], parts: list[str]) -> str:
+    usual = {u: p for n, p in zip(names, parts, strict=True) for u in (n, *INPUTS.get(_ALIASES.get(n, n), ()))}
+    return "{" + ", ".join(f"{u!r}: {p}" for u, p in usual.items()) + "}"
+
+
+def result_texts(found: Found, module: str) -> tuple[str, str | None]:
+    """The output in the reference's order, and the weights if they come back, over `result`."""
+    axes = signature_of(BY_ID[found.mechanism])["out"].axes
+    back = layout(axes, found.result_layout).back
+    out = _picked(found.result, module)
+    out = rearranged(out, back) if back else out
+    return out, None if found.weights is None else _picked(found.weights, module)
+
+
+def _picked(place: str, module: str) -> str:
+    if place == "":
+        return "result"
+    if place.startswith("self."):
+        return f"{module}.{place.removeprefix('self.')}"
+    if place.isdigit():
+        return f"result[{place}]"
+    return f"(result[{place!r}] if isinstance(result, dict) else result.{place})"
+
+
+def mask_text(found: Found) -> str:
+    """The mask or the lengths as the target takes them, over the reference's tensor of that name."""
+    form = found.mask
+    assert form is not None, f"{found.qualname} takes no mask"
+    like = next(iter(found.inputs))
+    if form.role == "valid_lens":
+        return form.role if form.polarity == "lengths" else _spoken(_from_lengths(found, form), form, like)
+    if form.polarity == "lengths":
+        return f"{_reduced(found, form, ('batch', 'kv_len'))}.sum(-1)"
+    text = _reduced(found, form, form.axes)
+    return _spoken(f"{text}.flatten(0, 1)" if form.folded else text, form, like)
+
+
+def _spoken(text: str, form: MaskForm, like: str) -> str:
+    if form.polarity == "true attends":
+        return text
+    if form.polarity == "one attends":
+        return f"({text}).to({like}.dtype)"
+    hidden = f"~({text})" if " < " in text else f"~{text}"
+    if form.polarity == "true ignores":
+        return hidden
+    return f"torch.zeros(1, dtype={like}.dtype).masked_fill({hidden}, -torch.inf)"
+
+
+def _from_lengths(found: Found, form: MaskForm) -> str:
+    signature = signature_of(BY_ID[found.mechanism])
+    name, axes = next(
+        (n, signature[r].axes) for n, roles in found.inputs.items() for r in roles if "kv_len" in signature[r].axes
+    )
+    ones = "".join(", None" for axis in form.axes if axis == "1")
+    return f"torch.arange({name}.shape[{axes.index('kv_len')}]) < valid_lens[:{ones}, None]"
+
+
+def _reduced(found: Found, form: MaskForm, axes: tuple[str, ...]) -> str:
+    """The reference's mask without the axes that the target does not know: these have size 1."""
+    wanted, tokens = list(axes), []
+    for axis in signature_of(BY_ID[found.mechanism])[form.role].axes:
+        while wanted and wanted[0] == "1" and axis in wanted:
+            wanted.pop(0)
+            tokens.append("None")
+        kept = bool(wanted) and wanted[0] in (axis, "1")
+        tokens.append(":" if kept else "0")
+        if kept:
+            wanted.pop(0)
+    while tokens and tokens[-1] == ":":
+        tokens.pop()
+    return f"{form.role}[{', '.join(tokens)}]" if tokens else form.role
+
+
+def placed(placement: Placement, weights: str, heads: str | None) -> str:
+    """What a target's tensor holds, over a dictionary of the reference's; einops unless `heads` is a number."""
+    parts = [f"{weights}[{role!r}]" for role in placement.roles]
+    if placement.pattern == "cat":
+        return f"torch.cat([{', '.join(parts)}])"
+    text = parts[0] if len(parts) == 1 else f"torch.stack([{', '.join(parts)}])"
+    if not placement.pattern:
+        return text
+    if heads is not None:
+        return rearranged(text, placement.pattern, heads)
+    size = ", h=heads" if needs_heads(placement) else ""
+    return f"rearrange({text}, {placement.pattern!r}{size})"
+
+
+def needs_heads(placement: Placement) -> bool:
+    """Whether the pattern can only be read with the number of heads."""
+    return "h" in re.findall(r"\w+", placement.pattern) and placement.pattern != "cat"
+
+
+def entry(placement: Placement, weights: str, heads: str | None) -> str:
+    """The placement as an entry of a dictionary of the target's tensors."""
+    value = placed(placement, weights, heads)
+    if "{}" not in placement.target:
+        return f"{placement.target!r}: {value}"
+    name = placement.target.replace("{}", "{i}")
+    return f'**{{f"{name}": part for i, part in enumerate({value})}}'
+
+

@@ -1,0 +1,163 @@
+"""A found adapter as Python source: the hand-written adapter that says the same, to read and correct."""
+
+from attnref.catalogue import BY_ID
+
+from attncheck.targets.found import Found
+from attncheck.targets.phrasing import (
+    WIDTH,
+    argument_text,
+    construction,
+    entry,
+    import_of,
+    mask_text,
+    names_in,
+    needs_heads,
+    result_texts,
+)
+from attncheck.targets.placing import Placement
+
+
+def rendered(found: Found, target: str) -> str:
+    """The source of a file whose class `Adapter` builds, loads and calls `target` as was found."""
+    standard, imports, name = import_of(target)
+    body = ["class Adapter:", f'    mechanism = "{found.mechanism}"', *_attributes(found), "", *_build(found, name)]
+    if found.placements:
+        body += ["", *_load(found)]
+    body += ["", *_call(found)]
+    text = "\n".join(body)
+    head = [f"import {module}" for module in standard]
+    head += ["from types import SimpleNamespace"] if "SimpleNamespace(" in text else []
+    third = ["import torch"] if "torch." in text else []
+    third += ["from einops import rearrange"] if "rearrange(" in text else []
+    if not standard:
+        third, imports = [*third, *imports], []
+    blocks = [f'"""How {found.qualname} is built and called as {found.mechanism}, as attncheck found it."""']
+    blocks += ["\n".join(block) for block in (head, third, imports) if block]
+    return "\n\n".join(blocks) + f"\n\n\n{text}\n"
+
+
+def _attributes(found: Found) -> list[str]:
+    """What the methods alone do not say."""
+    stated: dict[str, object] = {}
+    if any(roles != (name,) for name, roles in found.inputs.items()):
+        stated["inputs"] = dict(found.inputs)
+    stated |= {n: getattr(found, n) for n in ("absent", "identity", "exclusive") if getattr(found, n)}
+    stated |= {n: dict(getattr(found, n)) for n in ("fixed", "derived", "conventions") if getattr(found, n)}
+    if set(found.free) != set(_built_axes(found)):
+        stated["free"] = found.free
+    if found.mask:
+        stated["varies"] = {found.mask.role: found.mask.varies}
+        if found.mask.maskings:
+            stated["maskings"] = found.mask.maskings
+    if found.weights is not None:
+        stated["gives_weights"] = True
+    if not found.loads and BY_ID[found.mechanism].module is None:
+        stated["loads"] = False
+    return [f"    {name} = {_quoted(value)}" for name, value in stated.items()]
+
+
+def _quoted(value: object) -> str:
+    """Literals with the quotes that formatters prefer."""
+    text = repr(value)
+    return text if '"' in text else text.replace("'", '"')
+
+
+def _built_axes(found: Found) -> list[str]:
+    """Axes that have a default and that the constructor is told nevertheless."""
+    named = names_in(list(found.arguments.values())) if found.is_class else []
+    return [axis for axis in BY_ID[found.mechanism].contract.defaults if axis in named]
+
+
+def _build(found: Found, name: str) -> list[str]:
+    named = names_in(list(found.arguments.values())) if found.is_class else []
+    return [
+        f"    def build(self, {', '.join([*named, '**_'])}):",
+        *_wrapped(f"        return {construction(found, name)}"),
+    ]
+
+
+def _load(found: Found) -> list[str]:
+    """Each of the target's tensors, filled with the reference's; the form is the one it has."""
+    forms = [found.placements, *found.others]
+    heads = ", heads" if any(needs_heads(p) for form in forms for p in form) else ""
+    lines = [f"    def load(self, module, weights{heads}):", "        own = module.state_dict()"]
+    if len(forms) == 1:
+        lines += ["        parts = {", *_entries(forms[0], " " * 12), "        }"]
+    for index, form in enumerate(forms if len(forms) > 1 else ()):
+        others = {p.target for other in forms if other is not form for p in other}
+        own = next((p.target for p in form if p.target not in others), form[0].target)
+        word = "if" if index == 0 else "elif"
+        lines += [f"        {word} {own.format(0)!r} in own:".replace("'", '"')]
+        lines += ["            parts = {", *_entries(form, " " * 16), "            }"]
+    return [
+        *lines,
+        "        for name, part in parts.items():",
+        "            own[name].copy_(part.reshape(own[name].shape))",
+    ]
+
+
+def _entries(placements: tuple[Placement, ...], indent: str) -> list[str]:
+    lines: list[str] = []
+    for placement in placements:
+        *first, last = _wrapped((indent + entry(placement, "weights", None)).replace("'", '"'))
+        lines += [*first, last + ","]
+    return lines
+
+
+def _call(found: Found) -> list[str]:
+    """The call in the reference's words. What is None is not handed over, as if it had no such argument."""
+    role = [found.mask.role] if found.mask else []
+    options = [n for n in found.switches if n not in role]
+    parameters = ["self", "module", *found.inputs, *(f"{n}=None" for n in [*role, *options])]
+    function = f"module.{found.method}" if found.method else "module"
+    constants = {a.name for a in found.call if a.constant}
+    arguments = [argument_text(found, a) for a in found.call if a.name not in _switched(found)]
+    given = {}
+    if found.mask:
+        said = mask_text(found)
+        given[found.mask.argument] = said if said == role[0] else f"None if {role[0]} is None else {said}"
+    for text in found.switches.values():
+        argument, expression = text.split("=", 1)
+        given[argument] = expression
+    arguments += [f"{n}={e}" for n, e in given.items() if n in constants]
+    given = {n: e for n, e in given.items() if n not in constants}
+    lines = [f"    def call({', '.join(parameters)}):"]
+    if given:
+        pairs = ", ".join(f'"{n}": {e}' for n, e in given.items())
+        lines += _wrapped(f"        options = {{{pairs}}}")
+        arguments.append("**{n: o for n, o in options.items() if o is not None}")
+    out, weights = result_texts(found, "module")
+    if (out, weights) == ("result", None):
+        return [*lines, *_wrapped(f"        return {function}({', '.join(arguments)})")]
+    lines += _wrapped(f"        result = {function}({', '.join(arguments)})")
+    return [*lines, f"        return {out}" if weights is None else f"        return {out}, {weights}"]
+
+
+def _switched(found: Found) -> set[str]:
+    """Arguments that hold a constant unless an option or a mask is given."""
+    named = {text.split("=", 1)[0] for text in found.switches.values()}
+    return named | ({found.mask.argument} if found.mask else set())
+
+
+def _wrapped(line: str) -> list[str]:
+    """A long call or dictionary with its items on lines of their own."""
+    if len(line) <= WIDTH:
+        return [line]
+    opening = min(place for place in (line.find("("), line.find("{")) if place >= 0)
+    indent = " " * (len(line) - len(line.lstrip()))
+    return [
+        line[: opening + 1],
+        *(f"{indent}    {item}," for item in _items(line[opening + 1 : -1])),
+        indent + line[-1],
+    ]
+
+
+def _items(text: str) -> list[str]:
+    """The text at commas that stand in no bracket."""
+    items, depth, start = [], 0, 0
+    for place, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0:
+            items.append(text[start:place].strip())
+            start = place + 1
+    return [*items, text[start:].strip()]
