@@ -58,6 +58,19 @@ def keeps_float64_precision(subject: Subject, case: Case) -> Trial:
     return agree(answer.out, expected, tolerance=PRECISE)
 
 
+def _takes_bias(subject: Subject) -> str | None:
+    return None if "bias" in subject.optional else "the target takes no bias"
+
+
+@check("value", "a bias is added to the scaled logits", applies=both(needs_weights, _takes_bias), share=0.4, rank=42)
+def adds_its_bias(subject: Subject, case: Case) -> Trial:
+    """Numbers handed over as a bias join the logits after scale and soft cap, unscaled and uncapped."""
+    capped = "soft_cap" in subject.interface.takes and case.seed % 2
+    ask = subject.ask(case.with_options(bias=True, **({"soft_cap": 2.0} if capped else {})))
+    (answer,) = yield [ask]
+    return agree(answer.out, expect(subject, ask).out, "the output with a bias")
+
+
 def _gives_weights(subject: Subject) -> str | None:
     return None if "weights" in subject.interface.gives else "the target returns no weights"
 
@@ -87,17 +100,21 @@ def _supports(dtype: str) -> Applies:
 
 
 def within_budget(actual: Tensor, like: Tensor, truth: Tensor, what: str = "the output") -> Judgement:
-    """An error of at most 3 times the reference's own in that dtype, plus some roundings of the largest value."""
+    """An error of at most 3 times the reference's own in that dtype, plus 16 roundings of its scale."""
     if actual.shape != truth.shape:
-        return Mismatch(
-            f"{what} of shape {tuple(truth.shape)}", f"shape {tuple(actual.shape)}", kind="wrong shape"
-        )
+        shape = tuple(truth.shape)
+        return Mismatch(f"{what} of shape {shape}", f"shape {tuple(actual.shape)}", kind="wrong shape")
     gap, own = difference(actual, truth), difference(like, truth)
-    allowed = 3 * min(own.gap, 64 * ROUNDOFF[actual.dtype]) + 16 * ROUNDOFF[actual.dtype]
+    trusted = 64 * ROUNDOFF[actual.dtype]
+    allowed = 3 * min(own.gap, trusted) + 16 * ROUNDOFF[actual.dtype]
+    dtype = str(actual.dtype).removeprefix("torch.")
     if gap.gap <= allowed:
         return None
+    if own.gap > trusted:
+        # Values that cancel: the reference is no measure there, and nobody else can be measured.
+        return NotJudged(f"the reference itself is off by {own.gap:.2g} of the largest value in {dtype}")
     return Mismatch(
-        f"{what} within {allowed:.2g} of the largest value ({str(actual.dtype).removeprefix('torch.')})",
+        f"{what} within {allowed:.2g} of the largest value ({dtype})",
         f"off by {gap.gap:.2g} times that, the reference by {own.gap:.2g}: {gap}",
         gap.gap,
         "imprecise",
@@ -105,18 +122,19 @@ def within_budget(actual: Tensor, like: Tensor, truth: Tensor, what: str = "the 
 
 
 def _in_low_precision(subject: Subject, case: Case, dtypes: Sequence[str]) -> Trial:
+    judgements: list[Judgement] = []
     for dtype in dtypes:
         ask = subject.ask(replace(with_masks(subject, case), dtype=dtype))
         (answer,) = yield [ask]
-        if answer.trouble is not None:
-            continue
-        if answer.out.dtype != DTYPES[dtype]:
+        if answer.trouble is not None or answer.out.dtype != DTYPES[dtype]:
+            judgements.append(NotJudged(f"no result in {dtype}, which another check reports"))
             continue
         truth = expect(subject, in_float64(ask)).out
-        judgement = within_budget(answer.out, expect(subject, ask).out, truth)
-        if judgement:
-            return judgement
-    return None
+        judgements.append(within_budget(answer.out, expect(subject, ask).out, truth))
+    wrong = [judgement for judgement in judgements if isinstance(judgement, Mismatch)]
+    if wrong or None in judgements:
+        return wrong[0] if wrong else None
+    return judgements[0]
 
 
 @check(
@@ -152,6 +170,7 @@ keeps_half_precision = replace(keeps_half_precision, judges_trouble=True)
 
 CHECKS = (
     matches_the_reference,
+    adds_its_bias,
     weights_match_the_reference,
     keeps_float64_precision,
     keeps_float32_precision,

@@ -101,8 +101,10 @@ class _Planner:
         """At most `count` draws, fewer where few sizes are legal."""
         made: list[tuple[Sizes, Options]] = []
         for options in self._next(40 * count):
+            if len(made) == count:
+                break
             sizes = draw(self._rules(options), rng)
-            if len(made) < count and sizes is not None and self._stated(sizes, options):
+            if sizes is not None and self._stated(sizes, options):
                 made.append((sizes, options))
         return made
 

@@ -1,5 +1,6 @@
 """Makes tensors from recipes: the same in the judge's process and in the target's."""
 
+import math
 import zlib
 from collections.abc import Callable, Mapping
 
@@ -71,11 +72,8 @@ def _normal(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
 
 def _weight(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
     fan_in = max(1, zeros(recipe.shape, device="meta")[:1].numel())
-    return (
-        randn(recipe.shape, dtype=float64, generator=generator, device=_CPU)
-        * recipe.scale
-        * float(fan_in) ** -0.5
-    )
+    values = randn(recipe.shape, dtype=float64, generator=generator, device=_CPU)
+    return values * (recipe.scale / math.sqrt(fan_in))
 
 
 def _vector(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from attnref import Mechanism
-from attnref.catalogue import BY_ID as MECHANISMS
 from torch import Tensor
 
 from attncheck.checks import BY_ID as CHECKS
@@ -16,6 +14,8 @@ from attncheck.engine.put import InProcess
 from attncheck.model.verdict import Verdict
 from attncheck.targets.adapter import Reference
 from attncheck.targets.subject import Subject
+from attnref import Mechanism
+from attnref.catalogue import BY_ID as MECHANISMS
 
 Inputs = Mapping[str, Tensor]
 Results = Mapping[str, Tensor]
@@ -30,6 +30,11 @@ class Mutant(Reference):
 
     change: Change | None = None
     instead: Instead | None = None
+    built: Callable[[Any], Any] | None = None
+
+    def build(self, names: Mapping[str, Any]) -> Any:
+        module = super().build(names)
+        return module if self.built is None else self.built(module)
 
     def call(self, built: Any, inputs: Inputs, options: Mapping[str, Any]) -> Results:
         if self.instead is not None:
@@ -45,11 +50,12 @@ def verdict_on(
     mechanism: str | Mechanism,
     change: Change | None = None,
     instead: Instead | None = None,
+    built: Callable[[Any], Any] | None = None,
     seed: int = 1,
 ) -> Verdict:
     """The verdict of one check on the reference, with a change or without."""
     what = MECHANISMS[mechanism] if isinstance(mechanism, str) else mechanism
-    target = Mutant(what, change=change, instead=instead)
+    target = Mutant(what, change=change, instead=instead, built=built)
     subject = Subject(what, target.interface)
     planned = cases(CHECKS[check], subject, "quick", seed)
     return judge(CHECKS[check], subject, planned, InProcess(target), Known())

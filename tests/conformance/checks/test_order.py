@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from attnref.catalogue import BY_ID as MECHANISMS
 
 from attncheck.checks import order
+from attnref.catalogue import BY_ID as MECHANISMS
 
 
 def counts_along(axis):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from attncheck.checks import value
+from attncheck.checks.check import NotJudged
 from attncheck.checks.value import within_budget
 
 
@@ -56,6 +57,15 @@ def test_the_budget_of_a_precision_is_a_few_of_its_roundings():
 
     assert within_budget(exact * 1.0625, exact, truth) is None
     assert within_budget(exact * 1.07, exact, truth) is not None
+
+
+def test_where_the_reference_itself_is_lost_nobody_is_judged():
+    """A value that cancels to a hundredth of its terms: float32's own error is beyond 64 roundings of it."""
+    truth = torch.tensor([1.0], dtype=torch.float64)
+    lost = (truth + 1e-4).float()
+
+    assert isinstance(within_budget((truth + 2e-4).float(), lost, truth), NotJudged)
+    assert within_budget(truth.float(), lost, truth) is None
 
 
 def test_every_check_of_values_is_tested_here():

@@ -1,0 +1,144 @@
+"""Good manners: a module that writes into what is not its own, remembers, or forgets is caught."""
+
+import copy
+
+import pytest
+import torch
+
+from attncheck.checks import hygiene
+
+
+def contiguous_strides(tensor):
+    """Strides as if the memory were laid out in order."""
+    return torch.empty(tensor.shape, device="meta").stride()
+
+
+def writes_into_its_input(call, built, inputs, options):
+    results = call(built, inputs, options)
+    with torch.no_grad():
+        inputs["y"].add_(1)
+    return results
+
+
+def adds_noise(out, inputs, built):
+    return out + 0.01 * torch.rand_like(out)
+
+
+def draws_and_throws_away(out, inputs, built):
+    torch.rand(1)
+    return out
+
+
+def sets_the_default_dtype(out, inputs, built):
+    torch.set_default_dtype(torch.float64)
+    return out
+
+
+def returns_its_input(call, built, inputs, options):
+    return {"out": inputs["x"]}
+
+
+def learns_while_answering(out, inputs, built):
+    with torch.no_grad():
+        built.query.weight.mul_(0.5)
+    return out
+
+
+def remembers_by_address():
+    """Answers by the memory of its input, whatever stands there now."""
+    known = {}
+
+    def call(inner, built, inputs, options):
+        key = (inputs["y"].data_ptr(), tuple(inputs["y"].shape))
+        if key not in known:
+            # The input is kept alive, or its address would serve another one.
+            known[key] = ({n: t.clone() for n, t in inner(built, inputs, options).items()}, inputs["y"])
+        return known[key][0]
+
+    return call
+
+
+def remembers_its_first_length():
+    """Scales by the first number of keys that an instance has met."""
+    first = {}
+
+    def call(inner, built, inputs, options):
+        length = first.setdefault(id(built), (inputs["y"].shape[1], built))[0]
+        results = inner(built, inputs, options)
+        return {**results, "out": results["out"] * length}
+
+    return call
+
+
+def knows_its_first_instance():
+    """Keeps what it needs outside of the module, under the module's identity."""
+    kept = {}
+
+    def call(inner, built, inputs, options):
+        own = kept.setdefault(id(built), (1 + len(kept), built))[0]
+        results = inner(built, inputs, options)
+        return {**results, "out": results["out"] * own}
+
+    return call
+
+
+def reads_memory_in_order(call, built, inputs, options):
+    plain = {n: t.as_strided(t.shape, contiguous_strides(t), t.storage_offset()) for n, t in inputs.items()}
+    return call(built, plain, options)
+
+
+def reads_from_the_start_of_memory(call, built, inputs, options):
+    return call(built, {n: t.as_strided(t.shape, t.stride(), 0) for n, t in inputs.items()}, options)
+
+
+def refuses_shared_memory(call, built, inputs, options):
+    if any(0 in t.stride() for t in inputs.values()):
+        raise RuntimeError("more than one element refers to a single memory location")
+    return call(built, inputs, options)
+
+
+CHANGES = [
+    ("repeats_itself", adds_noise),
+    ("draws_no_random_numbers", draws_and_throws_away),
+    ("leaves_global_state_alone", sets_the_default_dtype),
+    ("keeps_its_parameters", learns_while_answering),
+]
+INSTEAD = [
+    ("never_mutates_inputs", writes_into_its_input),
+    ("output_owns_its_memory", returns_its_input),
+    ("sees_new_contents", remembers_by_address()),
+    ("forgets_other_sizes", remembers_its_first_length()),
+    ("survives_a_deep_copy", knows_its_first_instance()),
+    ("survives_its_state_dict", knows_its_first_instance()),
+    ("takes_transposed_inputs", reads_memory_in_order),
+    ("takes_channels_last_inputs", reads_memory_in_order),
+    ("takes_offset_inputs", reads_from_the_start_of_memory),
+    ("takes_expanded_inputs", refuses_shared_memory),
+]
+
+
+@pytest.mark.parametrize(("check", "change"), CHANGES)
+def test_bad_manners_after_the_call_are_caught(verdict, check, change):
+    assert verdict(check, "cross", change).outcome == "failed"
+
+
+@pytest.mark.parametrize(("check", "instead"), INSTEAD)
+def test_bad_manners_around_the_call_are_caught(verdict, check, instead):
+    assert verdict(check, "cross", instead=instead).outcome == "failed"
+
+
+def test_a_module_that_registers_nothing_is_caught(verdict):
+    """Layers kept in a plain list are not among parameters(), so no optimizer would find them."""
+
+    def hide(module):
+        hidden = copy.deepcopy(module)
+        module._modules.clear()
+        module.__dict__.update(query=hidden.query, key=hidden.key, value=hidden.value)
+        return module
+
+    assert verdict("registers_its_parameters", "cross", built=hide).outcome == "failed"
+
+
+def test_every_check_of_manners_has_an_implementation_that_it_catches():
+    tested = {check for check, _ in (*CHANGES, *INSTEAD)} | {"registers_its_parameters"}
+    assert {check.id for check in hygiene.CHECKS} == tested
