@@ -69,33 +69,36 @@ def equivalent(one: str, other: str, space: Space, *, points: int = 40_000) -> b
 @lru_cache(maxsize=65_536)
 def _parsed(text: str) -> Callable[[Columns], NDArray[Any]]:
     if text in (ALWAYS, NEVER):
-        return lambda _table, answer=np.bool_(text == ALWAYS): answer
+        return lambda _table: np.array(text == ALWAYS)
     source = text
     for phrase, word in _PHRASES:
         source = source.replace(phrase, word)
     try:
         return _truth(ast.parse(source, mode="eval").body)
-    except (SyntaxError, _NotInTheLanguage) as error:
+    except (SyntaxError, _OutsideLanguageError) as error:
         raise ValueError(
             f"expected a predicate such as 'heads > 1 and q_len != kv_len', got {text!r}: {error}"
         ) from error
 
 
-class _NotInTheLanguage(Exception):
+class _OutsideLanguageError(Exception):
     """A Python expression that says nothing about sizes."""
 
 
 def _remainder(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
     # A size may be zero: nothing but zero is a multiple of it.
-    return np.where(right == 0, left, left % np.maximum(right, 1))
+    remainder: NDArray[Any] = np.where(right == 0, left, left % np.maximum(right, 1))
+    return remainder
 
 
 def _is_power_of_2(sizes: NDArray[Any]) -> NDArray[Any]:
-    return (sizes > 0) & (sizes & (sizes - 1) == 0)
+    single_bit: NDArray[Any] = (sizes > 0) & (sizes & (sizes - 1) == 0)
+    return single_bit
 
 
 def _is_square(sizes: NDArray[Any]) -> NDArray[Any]:
-    return np.rint(np.sqrt(sizes)) ** 2 == sizes
+    square: NDArray[Any] = np.rint(np.sqrt(sizes)) ** 2 == sizes
+    return square
 
 
 _ARITHMETIC: Final[Mapping[type[ast.operator], Callable[..., NDArray[Any]]]] = {
@@ -136,35 +139,35 @@ def _truth(node: ast.expr) -> Callable[[Columns], NDArray[Any]]:
         case ast.Name(id=flag):
             return lambda table: _named(flag, table)
         case _:
-            raise _NotInTheLanguage(f"{ast.unparse(node)!r} is neither true nor false")
+            raise _OutsideLanguageError(f"{ast.unparse(node)!r} is neither true nor false")
 
 
-def _property(
-    subject: ast.expr, complement: ast.expr, *, negated: bool
-) -> Callable[[Columns], NDArray[Any]]:
+def _property(subject: ast.expr, complement: ast.expr, *, negated: bool) -> Callable[[Columns], NDArray[Any]]:
     term = _term(subject)
     match complement:
         case ast.Name(id=word) if word in _PROPERTIES:
             has = _PROPERTIES[word]
             return lambda table: has(term(table)) != negated
         case ast.Constant(value=None):
-            # An object column compares element by element only through its operator.
-            return lambda table: np.equal(term(table), None).astype(np.bool_) != negated
+            return lambda table: np.array([(value is None) != negated for value in term(table)])
         case _:
-            raise _NotInTheLanguage(f"'is {ast.unparse(complement)}' is not known; sizes are {', '.join(_PROPERTIES)}")
+            raise _OutsideLanguageError(
+                f"'is {ast.unparse(complement)}' is not known; sizes are {', '.join(_PROPERTIES)}"
+            )
 
 
 def _term(node: ast.expr) -> Callable[[Columns], NDArray[Any]]:
     match node:
         case ast.Name(id=name):
             return lambda table: _named(name, table)
-        case ast.Constant(value=value):
-            return lambda _table: value  # type: ignore[no-any-return]  # numpy broadcasts a plain number
+        case ast.Constant(value=int() | float() | str() as value):
+            constant = np.array(value)
+            return lambda _table: constant
         case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _ARITHMETIC:
             compute, one, other = _ARITHMETIC[type(sign)], _term(left), _term(right)
             return lambda table: compute(one(table), other(table))
         case _:
-            raise _NotInTheLanguage(f"{ast.unparse(node)!r} is not a size")
+            raise _OutsideLanguageError(f"{ast.unparse(node)!r} is not a size")
 
 
 def _named(name: str, table: Columns) -> NDArray[Any]:

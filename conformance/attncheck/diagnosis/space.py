@@ -44,7 +44,7 @@ class Space:
         return replace(self, axes=further)
 
     def draw(self, rng: Random) -> Case | None:
-        """Draw a legal case, small sizes and coincidences more often than chance would; None if none is found."""
+        """Draw a legal case, small sizes and coincidences oftener than by chance; None if none is found."""
         for _ in range(_TRIES):
             case: dict[str, object] = {axis: self._size(axis, rng) for axis in self.axes}
             case |= {option: rng.choice(values) for option, values in self.options.items()}
@@ -97,7 +97,7 @@ class Space:
             case[axes[0]] = wanted
 
     def grid(self, points: int) -> Sequence[Case]:
-        """List legal cases, all of them if there are at most `points`, else small sizes and an even spread."""
+        """List legal cases: all if there are at most `points`, else small sizes and some of the rest."""
         return [case for case in self._product(points) if self.legal(case)]
 
     def _product(self, points: int) -> Iterator[Case]:
@@ -120,7 +120,6 @@ def _extent(kept: Mapping[str, Sequence[int]]) -> int:
 
 
 def _thinned(sizes: list[int]) -> list[int]:
-    # Drop the middle one of those that lie closest together at the far end: small sizes matter most.
-    gaps = [(sizes[at + 1] - sizes[at - 1], -at) for at in range(1, len(sizes) - 1)]
-    _, at = min(gaps)
-    return sizes[:-at] + sizes[-at + 1 :]
+    # Small sizes and the last one stay. The others go at random: an even step would leave only odd sizes.
+    gone = Random(len(sizes)).randrange(len(sizes) // 3, len(sizes) - 1)
+    return sizes[:gone] + sizes[gone + 1 :]
