@@ -4,6 +4,7 @@ from attncheck.checks import (
     averages,
     conventions,
     distances,
+    dropout,
     gates,
     gradient,
     hygiene,
@@ -35,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     *gradient.CHECKS,
     *hygiene.CHECKS,
     *mode.CHECKS,
+    *dropout.CHECKS,
 )
 
 BY_ID = {check.id: check for check in CHECKS}

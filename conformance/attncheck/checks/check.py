@@ -124,6 +124,11 @@ def needs_law(check_id: str) -> Applies:
     return applies
 
 
+def speaks_of(check: Check, subject: Subject) -> bool:
+    """Whether a check judges something that the subject's mechanism promises at all."""
+    return not (check.applies(subject) or "").endswith(f"is no law of {subject.mechanism.id}")
+
+
 def both(*conditions: Applies) -> Applies:
     """Applies where all conditions do; the first reason against it counts."""
     return lambda subject: next((r for r in (c(subject) for c in conditions) if r), None)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 
 from attncheck.checks import BY_ID, CHECKS, Check
+from attncheck.checks.check import speaks_of
 from attncheck.engine.events import (
     CheckFinished,
     CheckStarted,
@@ -73,6 +74,7 @@ def _run(request: Request, listeners: Sequence[Listener], checks: list[Check], a
         return _unopened(request, seed, error, tell)
     try:
         header = _header(request, seed, opened)
+        checks = [c for c in checks if speaks_of(c, opened.subject)]
         tell(RunStarted(header, tuple(c.id for c in checks)))
         conventions = observe(opened.subject, opened.executor, seed)
         tell(ConventionsFound(conventions))

@@ -62,7 +62,7 @@ def _choices(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
     required = parameter.default is parameter.empty
     options = {o.name for o in mechanism.contract.options}
     if name in ZERO and (required or isinstance(parameter.default, (int, float))):
-        return [("0.0", 0.0)]
+        return [("dropout", 0.0)]
     if name in CAUSAL and "causal" in options:
         return [("causal", 0.0), (None, 1.0)] if not required else [("causal", 0.0)]
     if name in options and not isinstance(parameter.default, str):
@@ -97,14 +97,13 @@ def _combined(choices: Mapping[str, list[tuple[str | None, float]]], given: Mapp
     ranked = []
     for combination in itertools.islice(itertools.product(*limited), 20_000):
         values = [e for e, _ in combination if e is not None]
-        repeated = len(values) - len({*values} | {v for v in values if v in _CONSTANTS}) if values else 0
-        sizes = [v for v in values if v not in _CONSTANTS]
+        sizes = [v for v in values if v not in (*_CONSTANTS, "dropout")]
         repeated = len(sizes) - len(set(sizes))
         ranked.append((sum(c for _, c in combination) + 0.7 * repeated, combination))
     ranked.sort(key=lambda pair: pair[0])
     for cost, combination in ranked[: 2 * _MOST]:
         arguments = {n: e for n, (e, _) in zip(names, combination, strict=True) if e is not None}
-        takes = tuple(e for e in ("causal", "bias") if e in arguments.values())
+        takes = tuple(e for e in ("causal", "bias", "dropout") if e in arguments.values())
         yield Construction({**arguments, **given}, cost, takes=takes, assigned=tuple(arguments.values()))
 
 
@@ -117,7 +116,7 @@ def _as_config(name: str, mechanism: Mechanism, axes: tuple[str, ...]) -> Constr
         axis = next((a for a in meanings if a in axes), None)
         if axis:
             fields |= {n: axis for n in names if n not in fields}
-    fields |= dict.fromkeys(ZERO, "0.0")
+    fields |= dict.fromkeys(ZERO, "dropout")
     if "q_len" in signature_of(mechanism).axes:
         fields |= dict.fromkeys(LENGTHS, "max(q_len, kv_len)")
     # A configuration that says nothing of them lets them follow from the others.
@@ -128,4 +127,4 @@ def _as_config(name: str, mechanism: Mechanism, axes: tuple[str, ...]) -> Constr
     flags = {"bias": "True", "qkv_bias": "True", "attention_bias": "True", "use_bias": "True", "attn_bias": "True",
              "causal": "False", "is_causal": "False", "is_decoder": "False", "_attn_implementation": "'eager'"}  # fmt: skip
     assigned = tuple(e for e in dict.fromkeys(fields.values()) if e not in mechanism.contract.defaults)
-    return Construction({**fields, **flags}, -0.5, config=name, assigned=assigned)
+    return Construction({**fields, **flags}, -0.5, config=name, takes=("dropout",), assigned=assigned)

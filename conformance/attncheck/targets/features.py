@@ -15,7 +15,7 @@ from attncheck.targets.adapter import signature_of
 from attncheck.targets.calling import parameters_of
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.masks import MaskForm, forms
-from attncheck.targets.names import CAUSAL, MASKS, NEED_WEIGHTS, SCALE, SOFT_CAP
+from attncheck.targets.names import BIASES, CAUSAL, MASKS, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO
 from attncheck.targets.trying import SIZE_SETS, Try, agrees, attempt, case_for, instance_of, subject_of
 
 
@@ -23,6 +23,8 @@ def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """The adapter with everything that its call's other arguments offer, and notes that say so."""
     found = _with_causal(found, target, mechanism)
     found = _with_mask(found, target, mechanism)
+    found = _with_bias(found, target, mechanism)
+    found = _with_dropout(found, target)
     found = _with_switch(found, target, mechanism, "scale", SCALE, 0.3)
     found = _with_switch(found, target, mechanism, "soft_cap", SOFT_CAP, 2.0)
     found = _with_weights(found, target, mechanism)
@@ -192,6 +194,37 @@ def _try_mask(found: Found, target: Any, mechanism: Mechanism, form: MaskForm) -
     return trial
 
 
+def _with_bias(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """Whether the mask's argument takes numbers that are added to the logits, or another one does.
+
+    An argument through which -inf hides a key takes a bias: that any other number is added to the
+    logits as well is then a law for it.
+    """
+    signature = signature_of(mechanism)
+    if not any(t.name == "bias" and t.optional for t in signature.inputs):
+        return found
+    own = next((p.name for p in _unused(found, target) if p.name.lower() in BIASES), None)
+    argument = own or (found.mask.argument if found.mask else None)
+    if argument is None or (found.mask and found.mask.folded):
+        return found
+    tried = replace(found, biased=argument, takes=(*found.takes, "bias"))
+    if own is None and found.mask is not None:
+        hiding = replace(tried, mask=replace(found.mask, polarity="additive"))
+        torch_like = {"attn_mask", "is_causal"} <= {p.name for p in parameters_of(function_of(target))}
+        trial = _try_mask(hiding, target, mechanism, hiding.mask) if hiding.mask else None
+        if not torch_like and (trial is None or not agrees(trial.gap)):
+            return found
+    return tried if _runs(tried, target, mechanism, {"bias": True}) else found
+
+
+def _with_dropout(found: Found, target: Any) -> Found:
+    """A rate of dropout among the arguments of the call."""
+    argument = next((p for p in _unused(found, target) if p.name.lower() in ZERO), None)
+    if argument is None or "dropout" in found.takes or isinstance(argument.default, bool):
+        return found
+    return replace(found, switches={**found.switches, "dropout": f"{argument.name}=dropout"}, takes=(*found.takes, "dropout"))
+
+
 def _with_switch(
     found: Found, target: Any, mechanism: Mechanism, option: str, names: tuple[str, ...], value: float
 ) -> Found:
@@ -265,6 +298,8 @@ def notes_of(found: Found) -> tuple[str, ...]:
         lines.append(f"the output is part {found.result!r} of what comes back")
     if found.mask:
         lines.append(f"mask: {found.mask.argument} ({', '.join(found.mask.axes)}), {found.mask.polarity}")
+    if found.biased:
+        lines.append(f"bias: {found.biased}, added to the logits")
     if found.placements:
         lines.append("weights: " + "; ".join(f"{p.target} = {', '.join(p.roles)}{' as ' + p.pattern if p.pattern else ''}" for p in found.placements))
     if found.absent:

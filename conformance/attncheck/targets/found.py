@@ -26,7 +26,7 @@ class Argument:
 
     `name` is empty for a positional argument. `tensor` may name several, separated by commas,
     which `pack` puts into a "list", a "dict" by all their usual names, or one after the other
-    along the "last" axis.
+    along the "last" axis. `keys` are those names of the dictionary that the target reads, if known.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Argument:
     constant: str = ""
     layout: str = ""
     pack: str = ""
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Found:
     config      name of a constructor argument that takes all of them as one object's fields
     result      where the output is: "" itself, "0" an index, "out" a key or a field
     weights     where the attention weights are, if they come back
+    biased      argument whose numbers are added to the logits
     exclusive   of these optional inputs and options a call may have only one
     others      placements for sizes at which the target has other tensors
     switches    options of the reference -> (argument, value expression) of the call
@@ -61,6 +63,7 @@ class Found:
     result_layout: str = ""
     weights: str | None = None
     mask: MaskForm | None = None
+    biased: str = ""
     switches: Mapping[str, str] = field(default_factory=dict)
     placements: tuple[Placement, ...] = ()
     absent: tuple[str, ...] = ()
@@ -85,7 +88,7 @@ class Found:
         """What `to_json` wrote."""
         fields = dict(data)
         fields["inputs"] = {n: tuple(r) for n, r in data["inputs"].items()}
-        fields["call"] = tuple(Argument(**a) for a in data["call"])
+        fields["call"] = tuple(Argument(**{**a, "keys": tuple(a["keys"])}) for a in data["call"])
         fields["placements"] = _placements(data["placements"])
         fields["others"] = tuple(_placements(each) for each in data["others"])
         if data["mask"]:
@@ -95,7 +98,7 @@ class Found:
         return Found(**fields)
 
 
-def _randomise(built: nn.Module) -> None:
+def randomise(built: nn.Module) -> None:
     """Weights of the target's own that are the same in every instance; what is zero at birth is not left so."""
     for index, parameter in enumerate(p for p in built.parameters() if p.requires_grad):
         kind: Kind = "weight" if parameter.dim() > 1 else "vector"
@@ -151,7 +154,7 @@ class FoundAdapter:
         found = self.found
         if not found.is_class:
             return self.target
-        names = {**names, **found.fixed}
+        names = {"dropout": 0.0, **names, **found.fixed}
         values = {name: value_of(text, names) for name, text in found.arguments.items()}
         if found.config:
             return self.target(**{found.config: types.SimpleNamespace(**values)})
@@ -162,7 +165,7 @@ class FoundAdapter:
             return
         own = dict(built.named_parameters()) | dict(built.named_buffers())
         if not self.found.loads:
-            _randomise(built)
+            randomise(built)
         for placement in self._placements(own, parameters):
             placement.place(own, parameters, {**names, **self.found.fixed})
 
@@ -202,7 +205,8 @@ class FoundAdapter:
         if argument.pack == "last":
             return torch.cat(tensors, dim=-1)
         if argument.pack == "dict":
-            return by_usual_names(names, tensors)
+            usual = by_usual_names(names, tensors)
+            return {key: usual[key] for key in argument.keys if key in usual} or usual
         return tensors if argument.pack == "list" else tensors[0]
 
     def _axes(self, name: str) -> tuple[str, ...]:
@@ -214,6 +218,8 @@ class FoundAdapter:
             name, expression = text.split("=", 1)
             if option in options and (options[option] is not None or "None" in expression):
                 named[name] = value_of(expression, options)
+        if self.found.biased and "bias" in inputs:
+            named[self.found.biased] = inputs["bias"]
         mask = self.found.mask
         if mask is not None and mask.role in inputs:
             first = next(t for n, t in inputs.items() if n in self.found.inputs)

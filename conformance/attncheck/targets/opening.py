@@ -10,6 +10,7 @@ from attncheck.targets.adapter import Adapter
 from attncheck.targets.discover import discover
 from attncheck.targets.found import Found, adapter_from_json
 from attncheck.targets.loading import load
+from attncheck.targets.pruning import pruned
 from attncheck.targets.recognising import likely_mechanisms
 from attncheck.targets.written import written_adapter
 
@@ -20,7 +21,7 @@ def find(target: str, mechanism: str | None, init: Mapping[str, str], progress: 
     """The adapter of a target as JSON, with the mechanism guessed if none is given."""
     progress({"stage": "import"})
     found = find_for(load(target), target, mechanism, init, progress)
-    return found.to_json()
+    return pruned(found, load(target)).to_json()
 
 
 def find_for(

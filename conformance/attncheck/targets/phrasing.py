@@ -16,6 +16,13 @@ from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement
 
 WIDTH = 110
+# A head's share of a weight, in fewer words than the pattern's.
+_CHUNKS = {
+    "(h d) -> h d": "chunk({})[i]",
+    "(h d) i -> h d i": "chunk({})[i]",
+    "(h d) i -> h i d": "chunk({})[i].T",
+    "o (h d) -> h o d": "chunk({}, 1)[i]",
+}
 _ALIASES = {"queries": "q", "keys": "k", "values": "v", "y": "kv"}
 
 
@@ -26,11 +33,11 @@ def import_of(target: str) -> tuple[list[str], list[str], str]:
     if not place.endswith(".py"):
         return [], [f"from {place} import {first}"], name
     path = Path(place)
-    lines = [f"sys.path.insert(0, {str(path.parent)!r})"]
+    lines = [f'sys.path.insert(0, "{path.parent.as_posix()}")']
     # A module of that name that is there already would be imported in its place.
     if path.stem.isidentifier() and path.stem not in sys.stdlib_module_names:
         return ["sys"], [*lines, f"from {path.stem} import {first}"], name
-    line = f"{first} = runpy.run_path({place!r})[{first!r}]"
+    line = f'{first} = runpy.run_path("{path.as_posix()}")["{first}"]'
     return ["sys", "runpy"], [*lines, line], name
 
 
@@ -93,7 +100,7 @@ def argument_text(found: Found, argument: Argument) -> str:
         if argument.pack == "last":
             value = f"torch.cat({value}, dim=-1)"
         if argument.pack == "dict":
-            value = _dictionary(names, parts)
+            value = _dictionary(names, parts, argument.keys)
     return f"{argument.name}={value}" if argument.name else value
 
 
@@ -103,9 +110,12 @@ def _laid_out(found: Found, name: str, order: str) -> str:
     return rearranged(name, there) if there else name
 
 
-def _dictionary(names: list[str], parts: list[str]) -> str:
-    usual = {u: p for n, p in zip(names, parts, strict=True) for u in (n, *INPUTS.get(_ALIASES.get(n, n), ()))}
-    return "{" + ", ".join(f"{u!r}: {p}" for u, p in usual.items()) + "}"
+def _dictionary(names: list[str], parts: list[str], keys: tuple[str, ...]) -> str:
+    usual = {
+        u: p for n, p in zip(names, parts, strict=True) for u in (n, *INPUTS.get(_ALIASES.get(n, n), ()))
+    }
+    read = {u: p for u, p in usual.items() if u in keys} or usual
+    return "{" + ", ".join(f'"{u}": {p}' for u, p in read.items()) + "}"
 
 
 def result_texts(found: Found, module: str) -> tuple[str, str | None]:
@@ -124,7 +134,7 @@ def _picked(place: str, module: str) -> str:
         return f"{module}.{place.removeprefix('self.')}"
     if place.isdigit():
         return f"result[{place}]"
-    return f"(result[{place!r}] if isinstance(result, dict) else result.{place})"
+    return f'(result["{place}"] if isinstance(result, dict) else result.{place})'
 
 
 def mask_text(found: Found) -> str:
@@ -154,7 +164,10 @@ def _spoken(text: str, form: MaskForm, like: str) -> str:
 def _from_lengths(found: Found, form: MaskForm) -> str:
     signature = signature_of(BY_ID[found.mechanism])
     name, axes = next(
-        (n, signature[r].axes) for n, roles in found.inputs.items() for r in roles if "kv_len" in signature[r].axes
+        (n, signature[r].axes)
+        for n, roles in found.inputs.items()
+        for r in roles
+        if "kv_len" in signature[r].axes
     )
     ones = "".join(", None" for axis in form.axes if axis == "1")
     return f"torch.arange({name}.shape[{axes.index('kv_len')}]) < valid_lens[:{ones}, None]"
@@ -200,7 +213,9 @@ def entry(placement: Placement, weights: str, heads: str | None) -> str:
     value = placed(placement, weights, heads)
     if "{}" not in placement.target:
         return f"{placement.target!r}: {value}"
-    name = placement.target.replace("{}", "{i}")
+    name, count = placement.target.replace("{}", "{i}"), heads or "heads"
+    split = _CHUNKS.get(placement.pattern)
+    if split is not None and len(placement.roles) == 1:
+        part = f"{weights}[{placement.roles[0]!r}].{split.format(count)}"
+        return f'**{{f"{name}": {part} for i in range({count})}}'
     return f'**{{f"{name}": part for i, part in enumerate({value})}}'
-
-

@@ -1,5 +1,7 @@
 """A found adapter as Python source: the hand-written adapter that says the same, to read and correct."""
 
+from collections.abc import Sequence
+
 from attnref.catalogue import BY_ID
 
 from attncheck.targets.found import Found
@@ -20,8 +22,14 @@ from attncheck.targets.placing import Placement
 def rendered(found: Found, target: str) -> str:
     """The source of a file whose class `Adapter` builds, loads and calls `target` as was found."""
     standard, imports, name = import_of(target)
-    body = ["class Adapter:", f'    mechanism = "{found.mechanism}"', *_attributes(found), "", *_build(found, name)]
-    if found.placements:
+    body = [
+        "class Adapter:",
+        f'    mechanism = "{found.mechanism}"',
+        *_attributes(found),
+        "",
+        *_build(found, name),
+    ]
+    if found.loads and found.placements:
         body += ["", *_load(found)]
     body += ["", *_call(found)]
     text = "\n".join(body)
@@ -49,10 +57,10 @@ def _attributes(found: Found) -> list[str]:
         stated["varies"] = {found.mask.role: found.mask.varies}
         if found.mask.maskings:
             stated["maskings"] = found.mask.maskings
+        if found.mask.polarity == "lengths":
+            stated["prefixes_only"] = True
     if found.weights is not None:
         stated["gives_weights"] = True
-    if not found.loads and BY_ID[found.mechanism].module is None:
-        stated["loads"] = False
     return [f"    {name} = {_quoted(value)}" for name, value in stated.items()]
 
 
@@ -82,13 +90,12 @@ def _load(found: Found) -> list[str]:
     heads = ", heads" if any(needs_heads(p) for form in forms for p in form) else ""
     lines = [f"    def load(self, module, weights{heads}):", "        own = module.state_dict()"]
     if len(forms) == 1:
-        lines += ["        parts = {", *_entries(forms[0], " " * 12), "        }"]
+        lines += _parts(found, forms[0], " " * 8)
     for index, form in enumerate(forms if len(forms) > 1 else ()):
         others = {p.target for other in forms if other is not form for p in other}
         own = next((p.target for p in form if p.target not in others), form[0].target)
-        word = "if" if index == 0 else "elif"
-        lines += [f"        {word} {own.format(0)!r} in own:".replace("'", '"')]
-        lines += ["            parts = {", *_entries(form, " " * 16), "            }"]
+        lines.append(f'        {"elif" if index else "if"} "{own.format(0)}" in own:')
+        lines += _parts(found, form, " " * 12)
     return [
         *lines,
         "        for name, part in parts.items():",
@@ -96,10 +103,26 @@ def _load(found: Found) -> list[str]:
     ]
 
 
-def _entries(placements: tuple[Placement, ...], indent: str) -> list[str]:
+def _parts(found: Found, placements: tuple[Placement, ...], indent: str) -> list[str]:
+    """The target's tensors by name; biases apart where an option leaves them out."""
+    biases = [
+        p for p in placements if "bias" in found.takes and not found.biased and p.roles[0].endswith(".bias")
+    ]
+    lines = [
+        f"{indent}parts = {{",
+        *_entries([p for p in placements if p not in biases], indent),
+        f"{indent}}}",
+    ]
+    if biases:
+        lines += [f'{indent}if "{biases[0].roles[0]}" in weights:', f"{indent}    parts |= {{"]
+        lines += [*_entries(biases, indent + "    "), f"{indent}    }}"]
+    return lines
+
+
+def _entries(placements: Sequence[Placement], indent: str) -> list[str]:
     lines: list[str] = []
     for placement in placements:
-        *first, last = _wrapped((indent + entry(placement, "weights", None)).replace("'", '"'))
+        *first, last = _wrapped((f"{indent}    " + entry(placement, "weights", None)).replace("'", '"'))
         lines += [*first, last + ","]
     return lines
 
@@ -107,18 +130,13 @@ def _entries(placements: tuple[Placement, ...], indent: str) -> list[str]:
 def _call(found: Found) -> list[str]:
     """The call in the reference's words. What is None is not handed over, as if it had no such argument."""
     role = [found.mask.role] if found.mask else []
+    optional = [*role, *(["bias"] if found.biased else [])]
     options = [n for n in found.switches if n not in role]
-    parameters = ["self", "module", *found.inputs, *(f"{n}=None" for n in [*role, *options])]
+    parameters = ["self", "module", *found.inputs, *(f"{n}=None" for n in [*optional, *options])]
     function = f"module.{found.method}" if found.method else "module"
     constants = {a.name for a in found.call if a.constant}
     arguments = [argument_text(found, a) for a in found.call if a.name not in _switched(found)]
-    given = {}
-    if found.mask:
-        said = mask_text(found)
-        given[found.mask.argument] = said if said == role[0] else f"None if {role[0]} is None else {said}"
-    for text in found.switches.values():
-        argument, expression = text.split("=", 1)
-        given[argument] = expression
+    given = _given(found)
     arguments += [f"{n}={e}" for n, e in given.items() if n in constants]
     given = {n: e for n, e in given.items() if n not in constants}
     lines = [f"    def call({', '.join(parameters)}):"]
@@ -133,6 +151,19 @@ def _call(found: Found) -> list[str]:
     return [*lines, f"        return {out}" if weights is None else f"        return {out}, {weights}"]
 
 
+def _given(found: Found) -> dict[str, str]:
+    """What is handed over by name where it is not None."""
+    given: dict[str, str] = {}
+    if found.mask:
+        said, role = mask_text(found), found.mask.role
+        given[found.mask.argument] = said if said == role else f"None if {role} is None else {said}"
+    if found.biased in given:
+        given[found.biased] = f"({given[found.biased]}) if bias is None else bias"
+    elif found.biased:
+        given[found.biased] = "bias"
+    return given | dict(text.split("=", 1) for text in found.switches.values())
+
+
 def _switched(found: Found) -> set[str]:
     """Arguments that hold a constant unless an option or a mask is given."""
     named = {text.split("=", 1)[0] for text in found.switches.values()}
@@ -145,6 +176,8 @@ def _wrapped(line: str) -> list[str]:
         return [line]
     opening = min(place for place in (line.find("("), line.find("{")) if place >= 0)
     indent = " " * (len(line) - len(line.lstrip()))
+    if " for i, part in " in line:
+        return [line]
     return [
         line[: opening + 1],
         *(f"{indent}    {item}," for item in _items(line[opening + 1 : -1])),

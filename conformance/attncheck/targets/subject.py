@@ -152,7 +152,7 @@ class Subject:
 
     def ask(self, case: Case, **changes: object) -> Ask:
         """The question of a case: every tensor a recipe with a seed of its own."""
-        names = {**case.names, **self.interface.fixed}
+        names = {"dropout": 0.0, **case.names, **self.interface.fixed}
         inputs = {n: self._input(n, shape, case, i) for i, (n, shape) in enumerate(self.inputs.items())}
         if case.masking and self.masking:
             inputs[self.masking] = self._mask(self.optional[self.masking], case)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from attncheck.model.case import Scalar
 from attncheck.model.errors import UsageError
 from attncheck.targets.adapter import Interface, signature_of
+from attncheck.targets.found import randomise
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class WrittenAdapter:
     """Calls a person's `build`, `load` and `call` with what each of them names.
 
     `build` gets sizes and options, `load` the instance, the reference's weights and the sizes that
-    it names, `call` the instance, the inputs and options. Without `load` the weights stay the
-    target's own. What the methods do not say are attributes, called as the fields of `Interface`.
+    it names, `call` the instance, the inputs and options. Without `load` the weights are random,
+    the same in every instance. What the methods do not say are attributes, called as in `Interface`.
     """
 
     written: Any
@@ -45,7 +46,9 @@ class WrittenAdapter:
         return Interface(
             mechanism=self.mechanism.id,
             inputs=inputs,
-            takes=tuple(n for n in (*parameters, *built) if n in optional | options | {"need_weights"}),
+            takes=tuple(
+                n for n in (*parameters, *built) if n in optional | options | {"need_weights", "dropout"}
+            ),
             fixed=dict(getattr(self.written, "fixed", {})),
             absent=tuple(getattr(self.written, "absent", ())),
             identity=tuple(getattr(self.written, "identity", ())),
@@ -57,6 +60,7 @@ class WrittenAdapter:
             gives=("out", "weights") if getattr(self.written, "gives_weights", False) else ("out",),
             maskings=tuple(getattr(self.written, "maskings", ())),
             varies=dict(getattr(self.written, "varies", {})),
+            prefixes_only=bool(getattr(self.written, "prefixes_only", False)),
             exclusive=tuple(getattr(self.written, "exclusive", ())),
             refuses=tuple(getattr(self.written, "refuses", ())),
             notes=(f"adapter written by hand: {type(self.written).__name__}",),
@@ -69,8 +73,12 @@ class WrittenAdapter:
 
     def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
         if hasattr(self.written, "load"):
-            named = {n: v for n, v in _wanted(self.written.load, names).items() if n not in ("module", "weights")}
+            named = {
+                n: v for n, v in _wanted(self.written.load, names).items() if n not in ("module", "weights")
+            }
             self.written.load(built, parameters, **named)
+        elif isinstance(built, nn.Module):
+            randomise(built)
 
     def call(
         self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
@@ -107,7 +115,9 @@ class WrittenAdapter:
         with torch.no_grad():
             for tensor in other.parameters():
                 tensor.zero_()
-            self.load(other, {n: t.reshape(s) for (n, s), t in zip(shapes.items(), numbers, strict=True)}, names)
+            self.load(
+                other, {n: t.reshape(s) for (n, s), t in zip(shapes.items(), numbers, strict=True)}, names
+            )
         homes = dict(other.named_parameters())
         flat, seen = torch.zeros(total + 1, dtype=torch.float64), torch.zeros(total + 1, dtype=torch.long)
         silent = torch.zeros(total + 1, dtype=torch.bool)
@@ -143,9 +153,13 @@ def written_adapter(written: Any) -> WrittenAdapter:
     instance = written() if isinstance(written, type) else written
     for name in ("mechanism", "build", "call"):
         if not hasattr(instance, name):
-            raise UsageError(f"the adapter has no {name!r}; expected mechanism, build, call and, for weights, load")
+            raise UsageError(
+                f"the adapter has no {name!r}; expected mechanism, build, call and, for weights, load"
+            )
     if instance.mechanism not in BY_ID:
-        raise UsageError(f"the adapter's mechanism {instance.mechanism!r} is unknown (attncheck list mechanisms)")
+        raise UsageError(
+            f"the adapter's mechanism {instance.mechanism!r} is unknown (attncheck list mechanisms)"
+        )
     return WrittenAdapter(instance, BY_ID[instance.mechanism])
 
 
