@@ -41,7 +41,8 @@ def ignores_key_order(subject: Subject, case: Case) -> Trial:
 @check("law", "out(q[p]) == out(q)[p]", applies=_law("follows_query_order"), rank=21)
 def follows_query_order(subject: Subject, case: Case) -> Trial:
     """Shuffled queries give shuffled outputs; in self-attention, shuffled tokens do."""
-    return (yield from equivariant(subject, case, "q_len", "queries"))
+    law = subject.law("follows_query_order", case)
+    return (yield from equivariant(subject, case, law.axes[0], "queries"))
 
 
 @check("law", "out(heads[p]) == out(heads)[p]", applies=_law("follows_head_order"), rank=22)
@@ -157,17 +158,25 @@ def _separate(subject: Subject, case: Case, axis: str, what: str) -> Trial:
     return agree(alone.out, together.out.narrow(place, chosen, 1), f"{what} {chosen} alone")
 
 
+def _keys_can_be_repeated(subject: Subject) -> str | None:
+    laws = subject.laws("ignores_duplicated_keys")
+    if any(subject.has(axis) for law in laws for axis in law.axes):
+        return None
+    return "queries and keys are one tensor here"
+
+
 @check(
     "law",
     "every key twice changes nothing",
-    applies=_law("ignores_duplicated_keys", keys_stand_alone),
+    applies=_law("ignores_duplicated_keys", _keys_can_be_repeated),
     rank=23,
 )
 def ignores_duplicated_keys(subject: Subject, case: Case) -> Trial:
     """The same keys and values a second time share the weight and leave the average alone."""
+    law = subject.law("ignores_duplicated_keys", case)
     # Some forms of masks cannot be repeated with the keys.
     ask = subject.ask(case if subject.interface.maskings else keyed(subject, case))
-    once, twice = yield [ask, subject.along(ask, "kv_len", "repeat", 2)]
+    once, twice = yield [ask, subject.along(ask, law.axes[0], "repeat", 2)]
     return agree(twice.out, once.out, "the output with every key twice")
 
 
