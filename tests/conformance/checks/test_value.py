@@ -68,6 +68,13 @@ def test_where_the_reference_itself_is_lost_nobody_is_judged():
     assert within_budget(truth.float(), lost, truth) is None
 
 
+def test_a_bias_that_is_forgotten_shows(verdict):
+    def forgets_the_bias(call, built, inputs, options):
+        return call(built, {n: t for n, t in inputs.items() if n != "bias"}, options)
+
+    assert verdict("adds_its_bias", "scaled_dot_product", instead=forgets_the_bias).outcome == "failed"
+
+
 def test_every_check_of_values_is_tested_here():
     assert {check.id for check in value.CHECKS} == {
         "matches_the_reference",
@@ -75,4 +82,5 @@ def test_every_check_of_values_is_tested_here():
         "keeps_float64_precision",
         "keeps_float32_precision",
         "keeps_half_precision",
+        "adds_its_bias",
     }
