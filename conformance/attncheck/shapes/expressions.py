@@ -4,6 +4,7 @@
 # ruff: noqa: N802, N815
 
 import ast
+import contextlib
 import functools
 import itertools
 from collections.abc import Iterable, Mapping
@@ -218,7 +219,9 @@ class _Bound(ast.NodeTransformer):
             changed = changed.body if changed.test.value else changed.orelse
         if isinstance(changed, ast.expr) and not isinstance(changed, ast.Constant | ast.Name | ast.Tuple):
             text = ast.unparse(changed)
-            return changed if names_in(text) else ast.Constant(value(text, {}))
+            # What divides by zero stays as it is: a rule beside it says that this is not legal.
+            with contextlib.suppress(ZeroDivisionError):
+                return changed if names_in(text) else ast.Constant(value(text, {}))
         return changed
 
 

@@ -49,12 +49,13 @@ class Solver:
         self.domain = both(self.conditions)
         self._translated = functools.lru_cache(maxsize=None)(self._translate_text)
 
-    def find(self, *conditions: str) -> Point | Answer:
+    def find(self, *conditions: str, milliseconds: int | None = None) -> Point | Answer:
         """A point of the domain where all conditions hold."""
+        patience = milliseconds or self._milliseconds
         solver = self._z3.SimpleSolver()
-        solver.set("timeout", self._milliseconds)
+        solver.set("timeout", patience)
         # A step limit too: the time limit alone makes answers depend on the machine's load.
-        solver.set("rlimit", 20_000 * self._milliseconds)
+        solver.set("rlimit", 20_000 * patience)
         for condition in (self.domain, *conditions):
             solver.add(self._translated(condition))
         result = solver.check()
@@ -103,9 +104,9 @@ class Solver:
             return False
         return True
 
-    def implies(self, premise: str, conclusion: str) -> bool:
+    def implies(self, premise: str, conclusion: str, *, milliseconds: int | None = None) -> bool:
         """Whether the conclusion certainly follows in the domain."""
-        return self.find(premise, negation(conclusion)) is Answer.NONE
+        return self.find(premise, negation(conclusion), milliseconds=milliseconds) is Answer.NONE
 
     def essential(self, conditions: Sequence[str]) -> tuple[str, ...]:
         """The conditions without those that follow from the rest, products of axes first to go.
@@ -116,7 +117,8 @@ class Solver:
         kept = list(dict.fromkeys(conditions))
         for condition in sorted(kept, key=lambda text: (len(names_in(text)), len(text)), reverse=True):
             rest = [other for other in kept if other != condition]
-            if self.implies(both(rest), condition):
+            # A condition too many does no harm, so an answer is not worth waiting for.
+            if self.implies(both(rest), condition, milliseconds=self._milliseconds // 10):
                 kept = rest
         return tuple(kept)
 
