@@ -2,8 +2,10 @@
 
 import functools
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from torch import Tensor
 
 from attncheck.model.case import Case
 from attncheck.model.verdict import Family
@@ -12,13 +14,23 @@ from attncheck.targets.subject import Subject
 
 
 @dataclass(frozen=True)
+class Compared:
+    """Two tensors that should have been equal, within `tolerance` of the largest expected value."""
+
+    actual: Tensor
+    expected: Tensor
+    tolerance: float
+
+
+@dataclass(frozen=True)
 class Mismatch:
-    """What one case shows against the claim."""
+    """What one case shows against the claim; `compared` where it is two tensors that differ."""
 
     expected: str
     actual: str
     gap: float = float("inf")
     kind: str = "wrong values"
+    compared: Compared | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

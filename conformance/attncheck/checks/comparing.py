@@ -2,16 +2,17 @@
 
 from torch import Tensor
 
-from attncheck.checks.check import Judgement, Mismatch
+from attncheck.checks.check import Compared, Judgement, Mismatch
 from attncheck.strategies.tolerance import RIGHT, difference
 
 
 def agree(actual: Tensor, expected: Tensor, what: str = "the output", tolerance: float = RIGHT) -> Judgement:
     """None if the two are equal within `tolerance` of the largest expected value."""
+    compared = Compared(actual, expected, tolerance)
     if actual.shape != expected.shape:
         return Mismatch(
-            f"{what} of shape {tuple(expected.shape)}", f"shape {tuple(actual.shape)}", kind="wrong shape"
-        )
+            f"{what} of shape {tuple(expected.shape)}", f"shape {tuple(actual.shape)}", kind="wrong shape", compared=compared,
+        )  # fmt: skip
     gap = difference(actual, expected)
     if gap.gap <= tolerance:
         return None
@@ -21,4 +22,5 @@ def agree(actual: Tensor, expected: Tensor, what: str = "the output", tolerance:
         f"off by {gap.gap:.2g} times that: {gap}",
         gap.gap,
         kind,
+        compared,
     )

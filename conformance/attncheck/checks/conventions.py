@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from attncheck.checks.check import Mismatch, NotJudged, Trial, both, check, needs_weights
+from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked, possible
 from attncheck.checks.oracle import expect
 from attncheck.model.case import Case
@@ -75,6 +76,23 @@ def treats_dead_rows_by_a_convention(subject: Subject, case: Case) -> Trial:
     return Mismatch("zeros, NaN or the mean of the values", f"{row.flatten()[:3].tolist()} …")
 
 
+@check("value", "a fully masked row leaves the others alone", applies=both(hides_whole_rows, needs_weights), share=0.3, rank=43)
+def dead_rows_spare_the_others(subject: Subject, case: Case) -> Trial:
+    """One query that may attend to nothing changes no other query, of its sample or another."""
+    if case.sizes["kv_len"] < 1 or case.sizes["q_len"] < 1:
+        return NotJudged("there is no row")
+    ask = subject.ask(masked(subject, case, "one_dead_row_mask"))
+    (answer,) = yield [ask]
+    expected = expect(subject, ask).out
+    if answer.out.shape != expected.shape:
+        return NotJudged("the output has another shape")
+    place = subject.output_axis("q_len") or 1
+    actual, expected = answer.out.clone(), expected.clone()
+    for tensor in (actual, expected):
+        tensor.select(0, 0).select(place - 1, 0).zero_()
+    return agree(actual, expected, "the rows beside a dead one")
+
+
 def _second_inputs(subject: Subject) -> list[str]:
     """Inputs after the first that have a batch axis of their own."""
     return [n for n in list(subject.inputs)[1:] if "batch" in subject.inputs[n].axes]
@@ -110,4 +128,4 @@ def never_regroups_samples(subject: Subject, case: Case) -> Trial:
     )
 
 
-CHECKS = (treats_dead_rows_by_a_convention, never_regroups_samples)
+CHECKS = (treats_dead_rows_by_a_convention, dead_rows_spare_the_others, never_regroups_samples)

@@ -21,7 +21,7 @@ def takes_dropout(subject: Subject) -> str | None:
 
 
 def _is_module(subject: Subject) -> str | None:
-    return None if subject.mechanism.module is not None else "a function cannot know that it is evaluated"
+    return None if subject.interface.is_module else "a function cannot know that it is evaluated"
 
 
 def _dropping(subject: Subject, case: Case) -> Ask:

@@ -58,6 +58,23 @@ def keeps_float64_precision(subject: Subject, case: Case) -> Trial:
     return agree(answer.out, expected, tolerance=PRECISE)
 
 
+@check("value", "large logits are no trouble", applies=needs_weights, share=0.4, rank=44)
+def survives_large_logits(subject: Subject, case: Case) -> Trial:
+    """Logits of some thousands, of either sign, give the reference's weights and nothing infinite."""
+    ask = subject.ask(with_masks(subject, case))
+    names = [n for roles in (("q", "queries"), ("k", "keys")) for n in subject.playing(roles)]
+    if len(names) < 2:
+        layers = ("query.", "key.")
+        names = [n for n in ask.parameters if n.startswith(layers) and n not in subject.interface.absent]
+    if len(names) < 2:
+        return NotJudged("queries and keys cannot be scaled")
+    for name in names:
+        ask = ask.edit(name, "scale", None, 60.0)
+    (answer,) = yield [ask]
+    # The bound grows with the logits: float32 inside is off by their roundoff, 4000 · 6e-8 · some.
+    return agree(answer.out, expect(subject, ask).out, "the output for logits of some thousands", tolerance=5e-3)
+
+
 def _takes_bias(subject: Subject) -> str | None:
     return None if "bias" in subject.optional else "the target takes no bias"
 
@@ -170,6 +187,7 @@ keeps_half_precision = replace(keeps_half_precision, judges_trouble=True)
 
 CHECKS = (
     matches_the_reference,
+    survives_large_logits,
     adds_its_bias,
     weights_match_the_reference,
     keeps_float64_precision,

@@ -14,6 +14,7 @@ Kind = Literal[
     "padding_mask",  # each sample shows a prefix of its keys
     "last_key_mask",  # all but the last key
     "full_mask",  # all True
+    "one_dead_row_mask",  # a random mask whose first query of the first sample may attend to nothing
     "dead_row_mask",  # a random mask whose first query may attend to nothing
 ]
 Layout = Literal["contiguous", "transposed", "offset", "expanded", "expanded_copy", "channels_last"]

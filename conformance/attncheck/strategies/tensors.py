@@ -125,6 +125,13 @@ def _dead_row_mask(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
     return mask
 
 
+def _one_dead_row_mask(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    mask = _random_mask(recipe, generator)
+    if mask.dim() > 1 and mask.numel():
+        mask[0, ..., 0, :] = False
+    return mask
+
+
 _KINDS: Mapping[str, Callable[[Recipe, torch.Generator], torch.Tensor]] = {
     "normal": _normal,
     "weight": _weight,
@@ -136,6 +143,7 @@ _KINDS: Mapping[str, Callable[[Recipe, torch.Generator], torch.Tensor]] = {
     "last_key_mask": _last_key_mask,
     "full_mask": _full_mask,
     "dead_row_mask": _dead_row_mask,
+    "one_dead_row_mask": _one_dead_row_mask,
 }
 
 

@@ -27,6 +27,8 @@ class Interface:
     derived     axes whose size follows from others in the target: axis -> expression
     free        axes whose size the target lets one choose apart from the others
     loads       whether the reference's weights can be put into the target
+    lacking     what of the reference's weights the target cannot have; empty if nothing
+    is_module   whether the target has modes, or is a plain function
     gives       outputs that come back
     varies      axes over which an optional input may vary, where they are not all of them
     maskings    kinds of masks that can be handed over, where they are not all of them
@@ -34,8 +36,9 @@ class Interface:
     exclusive   optional inputs and options of which a call may have only one
     notes       what was assumed, one line each, for the header
     refuses     rules on sizes that the target has beyond the contract's
-    certainty   "verified" if the adapter agrees numerically with the reference, "named" if names
-                alone speak for it, "guessed" if not even these, "written" if a person wrote it
+    certainty   "verified" if the adapter agrees numerically with the reference; else "named" if
+                names speak for it, "probed" if its weights act as their roles must, "placed" if
+                shapes leave no doubt, "guessed" if nothing does; "written" if a person wrote it
     """
 
     mechanism: str
@@ -47,6 +50,8 @@ class Interface:
     derived: Mapping[str, str] = field(default_factory=dict)
     free: tuple[str, ...] = ()
     loads: bool = True
+    lacking: str = ""
+    is_module: bool = True
     gives: tuple[str, ...] = ("out",)
     varies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     maskings: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from attnref import Mechanism
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.found import Argument
 from attncheck.targets.layouts import layouts_of
-from attncheck.targets.names import CAUSAL, MASKS, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, roles_for
+from attncheck.targets.names import CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, roles_for, is_mask
 
 # Names by which the mechanisms call what queries, keys and values are elsewhere.
 _ALIASES = {"queries": "q", "keys": "k", "values": "v", "x": "x", "y": "kv", "scores": "x"}
@@ -83,8 +83,8 @@ def callings(function: Callable[..., Any], mechanism: Mechanism) -> list[Calling
 
 def _tensor_like(parameter: inspect.Parameter) -> bool:
     name = parameter.name.lower()
-    flags = (*MASKS, *CAUSAL, *NEED_WEIGHTS, *SCALE, *SOFT_CAP, *ZERO)
-    if name in flags:
+    flags = (*CAUSAL, *NEED_WEIGHTS, *SCALE, *SOFT_CAP, *ZERO)
+    if name in flags or is_mask(name):
         return bool(roles_for(name)) and parameter.default is parameter.empty
     return parameter.default is parameter.empty or parameter.default is None
 
@@ -96,9 +96,9 @@ def _for_structure(
     required = [p for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
     for chosen, cost, by_name in _assignments(slots, list(inputs)):
         rest = [p for p in required if p.name not in chosen]
-        if any(p.name.lower() not in MASKS and not _is_flag(p) for p in rest):
+        if any(not is_mask(p.name) and not _is_flag(p) for p in rest):
             continue
-        if by_name is False and len(slots) > len(inputs) and any(p.default is p.empty for p in slots[len(inputs) :] if p.name.lower() not in MASKS):
+        if by_name is False and len(slots) > len(inputs) and any(p.default is p.empty for p in slots[len(inputs) :] if not is_mask(p.name)):
             continue
         yield from _laid_out(parameters, chosen, inputs, mechanism, base + cost, by_name, rest)
     yield from _packed(slots, required, inputs, mechanism, base)
@@ -115,18 +115,23 @@ def _assignments(slots: list[inspect.Parameter], names: list[str]) -> Iterator[t
         wanted = _ALIASES.get(name, name)
         for slot in slots:
             # Of a word that may mean two things, the exact one counts.
-            if slot.name not in by_name and (wanted in roles_for(slot.name)[:1] or slot.name == name):
+            roles = roles_for(slot.name)[:1]
+            # Beside a context, plain x asks.
+            asks = wanted == "q" and roles == ("x",) and len(names) == 2
+            if slot.name not in by_name and (wanted in roles or slot.name == name or asks):
                 by_name[slot.name] = name
                 break
     named = len(by_name) == len(names)
     if named:
+        # What an argument is called counts: another order would excuse a mix-up.
         yield by_name, 0.0, True
+        return
     if len(slots) >= len(names):
         firsts = [s.name for s in slots[: len(names)]]
         for index, order in enumerate(itertools.permutations(names)):
             chosen = dict(zip(firsts, order, strict=True))
             if chosen != by_name:
-                yield chosen, (1.0 if index == 0 else 2.0 + 0.1 * index) + (1.0 if named else 0.0), False
+                yield chosen, (1.0 if index == 0 else 2.0 + 0.1 * index), False
 
 
 def _laid_out(
@@ -160,7 +165,7 @@ def _packed(
     base: float,
 ) -> Iterator[Calling]:
     """One argument that takes all tensors: a list, or a dictionary by any usual name."""
-    if not slots or any(p.name.lower() not in MASKS for p in required if p.name != slots[0].name):
+    if not slots or any(not is_mask(p.name) for p in required if p.name != slots[0].name):
         return
     signature = signature_of(mechanism)
     first = slots[0]

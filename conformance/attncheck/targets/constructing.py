@@ -25,13 +25,15 @@ class Construction:
     """Constructor arguments as expressions over sizes and options, and how unlikely they look.
 
     `config` names the one argument that takes all of them as an object's fields. `takes` lists
-    options of the reference that the constructor decides.
+    options of the reference that the constructor decides; `repeated` counts arguments that got
+    a size which another one has too.
     """
 
     arguments: Mapping[str, str]
     cost: float
     config: str = ""
     takes: tuple[str, ...] = ()
+    repeated: int = 0
     assigned: tuple[str, ...] = field(default=())
 
 
@@ -98,13 +100,15 @@ def _combined(choices: Mapping[str, list[tuple[str | None, float]]], given: Mapp
     for combination in itertools.islice(itertools.product(*limited), 20_000):
         values = [e for e, _ in combination if e is not None]
         sizes = [v for v in values if v not in (*_CONSTANTS, "dropout")]
-        repeated = len(sizes) - len(set(sizes))
-        ranked.append((sum(c for _, c in combination) + 0.7 * repeated, combination))
+        # A constant where a size is wanted hides as much as a size that is there twice.
+        settled = sum(1 for name, (e, _) in zip(names, combination, strict=True) if e in _CONSTANTS and axes_for(name))
+        repeated = len(sizes) - len(set(sizes)) + settled
+        ranked.append((sum(c for _, c in combination) + 0.7 * repeated, repeated, combination))
     ranked.sort(key=lambda pair: pair[0])
-    for cost, combination in ranked[: 2 * _MOST]:
+    for cost, repeated, combination in ranked[: 2 * _MOST]:
         arguments = {n: e for n, (e, _) in zip(names, combination, strict=True) if e is not None}
         takes = tuple(e for e in ("causal", "bias", "dropout") if e in arguments.values())
-        yield Construction({**arguments, **given}, cost, takes=takes, assigned=tuple(arguments.values()))
+        yield Construction({**arguments, **given}, cost, takes=takes, repeated=repeated, assigned=tuple(arguments.values()))
 
 
 def _as_config(name: str, mechanism: Mechanism, axes: tuple[str, ...]) -> Construction:

@@ -12,13 +12,14 @@ from attnref import Mechanism
 from attnref.axes import BY_NAME
 from torch import Tensor, nn
 
-from attncheck.model.case import Scalar
+from attncheck.model.case import Case, Scalar
 from attncheck.model.errors import NoAdapterError
 from attncheck.targets.adapter import build_reference, parameter_shapes, signature_of
 from attncheck.targets.calling import Calling, callings
 from attncheck.targets.constructing import Construction, constructions
 from attncheck.targets.features import with_features
 from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.probing import acts_its_roles, lacking_parameters, stands_apart
 from attncheck.targets.hypotheses import Guess, guesses
 from attncheck.targets.variants import option_groups
 from attncheck.targets.subject import Subject
@@ -27,6 +28,7 @@ from attncheck.targets.trying import SIZE_SETS, Comparison, agrees, attempt, cas
 Progress = Callable[[str], None]
 _SECONDS = 20.0
 _GUESSES = 400
+_PROBED = 60
 _COMPARISONS = 3000
 _PLAUSIBLE = 24
 # Sizes that a target may have fixed for itself, as expressions over the others.
@@ -60,6 +62,7 @@ class Search:
     last_error: str = ""
     constructor_error: str = ""
     plausible: int = 0
+    least_repeated: int | None = None
     best: tuple[float, Found] | None = None
 
     @property
@@ -77,6 +80,9 @@ def discover(target: Any, mechanism: Mechanism, *, init: Mapping[str, str] | Non
     """Find out how `target` is built and called as `mechanism`. Raises NoAdapterError with what was tried."""
     search = Search(target, mechanism, progress)
     for plan in _plans(search, init or {}):
+        if search.least_repeated is not None and plan.construction.repeated > search.least_repeated:
+            # With two sizes made equal a mistake may hide that showed when they differed.
+            continue
         found = _try_plan(search, plan)
         if found is not None:
             return with_features(found, target, mechanism)
@@ -214,8 +220,8 @@ def _try_calling(search: Search, plan: _Plan, base: Found, calling: Calling) -> 
     rank = plan.rank + calling.cost
     if not first.ran:
         search.last_error = first.error
-        if possible and calling.by_name:
-            search.keep(rank + 100, _guessed(base, possible))
+        if possible and (calling.by_name or rank < 3):
+            search.keep(rank + (100 if calling.by_name else 150), _guessed(base, possible))
         return None
     placed = _results(base, search.target, case)
     if not placed:
@@ -245,6 +251,19 @@ def _guessed(base: Found, possible: list[Guess]) -> Found:
         base, placements=guess.placements, absent=guess.absent, identity=guess.identity,
         certainty="named" if guess.named else "guessed",
     )  # fmt: skip
+
+
+def _settled(base: Found, target: Any, case: Case, possible: list[Guess]) -> Found:
+    """The likeliest assignment: named, or the one whose tensors act as their roles must."""
+    if possible[0].named:
+        return _guessed(base, possible)
+    for guess in possible[:_PROBED]:
+        found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
+        if acts_its_roles(found, target, case):
+            return replace(found, certainty="probed")
+    if stands_apart(possible):
+        return replace(_guessed(base, possible), certainty="placed")
+    return _guessed(base, possible)
 
 
 def _results(base: Found, target: Any, case: Any) -> list[Found]:
@@ -297,11 +316,14 @@ def _try_guesses(search: Search, plan: _Plan, base: Found, possible: list[Guess]
         if search.late:
             break
     search.plausible += 1
+    if possible and (search.least_repeated is None or plan.construction.repeated < search.least_repeated):
+        search.least_repeated = plan.construction.repeated
     penalty = 0.0 if _separates_samples(base, search.target, first) else 5.0
     if possible:
-        search.keep(rank + penalty, _guessed(base, possible))
+        search.keep(rank + penalty, _settled(base, search.target, first, possible))
     else:
-        search.keep(rank + penalty + 20, replace(base, loads=False, certainty="guessed"))
+        lacking = lacking_parameters(plan.own, parameter_shapes(search.mechanism, {**first.names, **base.fixed}), first.sizes.get("heads", 1))
+        search.keep(rank + penalty + 20, replace(base, loads=False, certainty="guessed", lacking=lacking))
     return None
 
 

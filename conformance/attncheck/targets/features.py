@@ -15,7 +15,7 @@ from attncheck.targets.adapter import signature_of
 from attncheck.targets.calling import parameters_of
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.masks import MaskForm, forms
-from attncheck.targets.names import BIASES, CAUSAL, MASKS, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO
+from attncheck.targets.names import BIASES, CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, is_mask
 from attncheck.targets.trying import SIZE_SETS, Try, agrees, attempt, case_for, instance_of, subject_of
 
 
@@ -159,8 +159,8 @@ def _mask_forms(found: Found, target: Any, mechanism: Mechanism) -> Iterator[Mas
     signature = signature_of(mechanism)
     roles = [t for t in signature.inputs if t.optional and t.name in ("mask", "valid_lens")]
     taken = {a.name for a in found.call if a.constant == "None"}
-    arguments = [p.name for p in _unused(found, target) if p.name.lower() in MASKS]
-    arguments += [n for n in taken if n.lower() in MASKS]
+    arguments = [p.name for p in _unused(found, target) if is_mask(p.name)]
+    arguments += [n for n in taken if is_mask(n)]
     # An argument that speaks of both queries and keys says more than one that speaks of keys.
     arguments.sort(key=lambda n: "padding" in n or "key" in n)
     for argument in arguments:

@@ -75,6 +75,7 @@ class Found:
     conventions: Mapping[str, str] = field(default_factory=dict)
     certainty: str = "verified"
     loads: bool = True
+    lacking: str = ""
     exclusive: tuple[str, ...] = ()
     others: tuple[tuple[Placement, ...], ...] = ()
     notes: tuple[str, ...] = ()
@@ -140,6 +141,8 @@ class FoundAdapter:
             free=found.free,
             derived=found.derived,
             loads=found.loads,
+            lacking=found.lacking,
+            is_module=found.is_class,
             gives=("out", "weights") if found.weights is not None else ("out",),
             varies={role: mask.varies} if mask else {},
             maskings=mask.maskings if mask else (),

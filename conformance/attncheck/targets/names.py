@@ -67,6 +67,14 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("num_classes", "classes", "output_dim", "n_classes", "out_dim"): ("classes", "model_dim", "v_dim"),
 }  # fmt: skip
 
+# Parts of longer names that tell a role.
+_SPEAKING: Mapping[str, str] = {
+    "q": r"quer|decoder|target",
+    "k": r"key",
+    "v": r"val",
+    "kv": r"context|memory|encoder|source|cond",
+    "x": r"state|feature|image|input|token|hidden",
+}
 ZERO = ("dropout", "attn_drop", "attn_dropout", "dropout_rate", "attention_dropout", "proj_drop", "drop", "p",
         "attn_drop_rate", "proj_drop_rate", "drop_rate", "drop_prob", "dropout_p", "resid_dropout", "dropout_prob",
         "attention_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout_prob", "pdrop", "attn_pdrop",
@@ -129,7 +137,16 @@ def axes_for(argument: str) -> tuple[str, ...]:
 def roles_for(argument: str) -> tuple[str, ...]:
     """Roles that a forward argument of this name may play."""
     name = argument.lower().strip("_")
-    return tuple(role for role, names in INPUTS.items() if name in names)
+    exact = tuple(role for role, names in INPUTS.items() if name in names)
+    if exact or is_mask(name):
+        return exact
+    return tuple(role for role, pattern in _SPEAKING.items() if re.search(pattern, name))
+
+
+def is_mask(argument: str) -> bool:
+    """Whether an argument of this name hides keys."""
+    name = argument.lower().strip("_")
+    return name in MASKS or re.search(r"mask|(^|_)pad|(^|_)lens?(gths?)?($|_)|valid_", name) is not None
 
 
 def layer_role(path: str) -> str | None:

@@ -1,8 +1,10 @@
 """What runs in the target's process before the first question: finding an adapter, and opening it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from attnref import Mechanism
 from attnref.catalogue import BY_ID, MECHANISMS
 
 from attncheck.model.errors import NoAdapterError, UsageError
@@ -29,7 +31,7 @@ def find_for(
 ) -> Found:
     """The adapter of an object. Raises NoAdapterError or UsageError with what was tried."""
     if mechanism is not None:
-        return discover(target, BY_ID[mechanism], init=init, progress=lambda s: progress({"stage": s}))
+        return _as_told(target, BY_ID[mechanism], init, progress)
     likely = likely_mechanisms(target, name)
     candidates: list[Found] = []
     for each in likely:
@@ -49,6 +51,39 @@ def find_for(
             f"{name} could be {candidates[0].mechanism} or {candidates[1].mechanism}; say which with --mechanism"
         )
     return candidates[0]
+
+
+# A target may do more than the mechanism it is offered as: then it is judged as what it is.
+_WIDER = {"cross": "multi_head"}
+
+
+def _as_told(target: Any, mechanism: Mechanism, init: Mapping[str, str], progress: Tell) -> Found:
+    """The adapter as the mechanism a person named, or as a wider one that includes it."""
+
+    def tell(stage: str) -> None:
+        progress({"stage": stage})
+
+    error: NoAdapterError | None = None
+    found: Found | None = None
+    try:
+        found = discover(target, mechanism, init=init, progress=tell)
+    except NoAdapterError as caught:
+        error = caught
+    wider = _WIDER.get(mechanism.id)
+    if wider is None or (found is not None and found.certainty != "guessed"):
+        if found is None:
+            raise error or NoAdapterError(f"no adapter for {mechanism.id} was found")
+        return found
+    try:
+        other = discover(target, BY_ID[wider], init=init, progress=tell)
+    except NoAdapterError:
+        other = None
+    if other is not None and (found is None or other.certainty != "guessed"):
+        note = f"it does more than {mechanism.id}: judged as {wider}"
+        return replace(other, notes=(note, *other.notes))
+    if found is None:
+        raise error or NoAdapterError(f"no adapter for {mechanism.id} was found")
+    return found
 
 
 def open_found(target: str, found: Mapping[str, Any]) -> Adapter:

@@ -5,8 +5,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attnref.catalogue import BY_ID
-
 from attncheck.model.case import Scalar
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.found import Argument, Found, value_of
@@ -14,6 +12,7 @@ from attncheck.targets.layouts import layout
 from attncheck.targets.masks import MaskForm
 from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement
+from attnref.catalogue import BY_ID
 
 WIDTH = 110
 # A head's share of a weight, in fewer words than the pattern's.
@@ -190,7 +189,7 @@ def _reduced(found: Found, form: MaskForm, axes: tuple[str, ...]) -> str:
 
 
 def placed(placement: Placement, weights: str, heads: str | None) -> str:
-    """What a target's tensor holds, over a dictionary of the reference's; einops unless `heads` is a number."""
+    """What a tensor of the target holds, over a dictionary of the reference's; einops unless `heads` is given."""
     parts = [f"{weights}[{role!r}]" for role in placement.roles]
     if placement.pattern == "cat":
         return f"torch.cat([{', '.join(parts)}])"

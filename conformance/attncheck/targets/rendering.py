@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from attnref.catalogue import BY_ID
-
 from attncheck.targets.found import Found
 from attncheck.targets.phrasing import (
     WIDTH,
@@ -17,6 +15,7 @@ from attncheck.targets.phrasing import (
     result_texts,
 )
 from attncheck.targets.placing import Placement
+from attnref.catalogue import BY_ID
 
 
 def rendered(found: Found, target: str) -> str:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from attnref import Mechanism
-from attnref.catalogue import BY_ID
 from torch import Tensor, nn
 
 from attncheck.model.case import Scalar
 from attncheck.model.errors import UsageError
 from attncheck.targets.adapter import Interface, signature_of
 from attncheck.targets.found import randomise
+from attnref import Mechanism
+from attnref.catalogue import BY_ID
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class WrittenAdapter:
         inputs = dict(stated) or {n: (n,) for n in required if n in parameters}
         if not inputs:
             raise UsageError(
-                f"the adapter's call takes {', '.join(parameters) or 'nothing'}; expected {', '.join(required)}, "
-                "or an attribute `inputs` that says what each tensor stands for"
+                f"the adapter's call takes {', '.join(parameters) or 'nothing'}; "
+                f"expected {', '.join(required)}, or an attribute `inputs` that says what each tensor stands for"
             )
         options = {o.name for o in self.mechanism.contract.options}
         built = set(_named(self.written.build)) if hasattr(self.written, "build") else set()

@@ -1,0 +1,107 @@
+"""Which weight is which in a target that differs from the reference: by what its weights do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attncheck.model.case import Case
+from attncheck.targets.ask import Ask
+from attncheck.targets.bench import Bench
+from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.hypotheses import Guess
+from attncheck.targets.trying import subject_of
+
+_SAME = 1e-7
+
+
+def acts_its_roles(found: Found, target: Any, case: Case) -> bool:
+    """Whether keys, values and output of an assignment act as such, mistakes elsewhere aside.
+
+    Softmax ignores what all keys share, so a bias on the keys does nothing; the output moves
+    linearly with the values; and a row of the output layer moves one feature of the output.
+    """
+    adapter = FoundAdapter(found, target)
+    ask = subject_of(found, adapter.mechanism).ask(case)
+    if not {"query.weight", "key.weight", "value.weight"} <= set(ask.parameters):
+        return False
+    bench = Bench(adapter)
+    base = _out(bench, ask)
+    if base is None:
+        return False
+    return _key_bias_is_idle(bench, ask, base, found) and _values_are_linear(bench, ask, base) and _query_matters(bench, ask, base)
+
+
+def _out(bench: Bench, ask: Ask) -> Tensor | None:
+    answer = bench.perform(ask)
+    return None if answer.trouble is not None else answer.out
+
+
+def _moved(bench: Bench, ask: Ask, base: Tensor) -> float:
+    out = _out(bench, ask)
+    if out is None or out.shape != base.shape:
+        return float("inf")
+    return float((out - base).abs().max() / base.abs().max().clamp_min(1e-6))
+
+
+def _key_bias_is_idle(bench: Bench, ask: Ask, base: Tensor, found: Found) -> bool:
+    if "key.bias" in ask.parameters and "key.bias" not in found.absent:
+        return _moved(bench, ask.edit("key.bias", "renew", None, 77), base) < _SAME
+    # Without a bias, a feature that is one everywhere turns a column of the weight into one.
+    constant = ask
+    for name, recipe in ask.inputs.items():
+        if recipe.kind == "normal":
+            constant = constant.edit(name, "put", len(recipe.shape) - 1, (0, 1.0))
+    level = _out(bench, constant)
+    return level is not None and _moved(bench, constant.edit("key.weight", "renew_at", 1, (0, 78)), level) < _SAME
+
+
+def _values_are_linear(bench: Bench, ask: Ask, base: Tensor) -> bool:
+    none = _out(bench, _scaled(ask, 0.0))
+    twice = _out(bench, _scaled(ask, 2.0))
+    if none is None or twice is None or none.shape != base.shape or twice.shape != base.shape:
+        return False
+    gap = (twice - (2 * base - none)).abs().max()
+    moved = (base - none).abs().max()
+    return bool(gap <= 1e-6 * base.abs().max().clamp_min(1e-6)) and bool(moved > 1e-3 * base.abs().max())
+
+
+def _scaled(ask: Ask, factor: float) -> Ask:
+    for name in ("value.weight", "value.bias"):
+        if name in ask.parameters:
+            ask = ask.edit(name, "scale", None, factor)
+    return ask
+
+
+def _query_matters(bench: Bench, ask: Ask, base: Tensor) -> bool:
+    """The query moves the output, and not along a line, which tells it from a second value."""
+    doubled = _out(bench, ask.edit("query.weight", "scale", None, 2.0))
+    none = _out(bench, ask.edit("query.weight", "scale", None, 0.0))
+    if doubled is None or none is None or doubled.shape != base.shape or none.shape != base.shape:
+        return False
+    gap = (doubled - (2 * base - none)).abs().max()
+    return bool(gap > 1e-4 * base.abs().max())
+
+
+def stands_apart(possible: list[Guess]) -> bool:
+    """Whether shapes and order alone leave no doubt between the likeliest assignment and the next."""
+    roles = {role for guess in possible for placement in guess.placements for role in placement.roles}
+    if any(role.startswith(("query", "key")) for role in roles):
+        return len(possible) == 1
+    return len(possible) == 1 or possible[1].cost - possible[0].cost >= 0.25
+
+
+def lacking_parameters(
+    own: Mapping[str, tuple[int, ...]], reference: Mapping[str, tuple[int, ...]], heads: int
+) -> str:
+    """What a target lacks whose weights are too few to be the reference's, however they are arranged."""
+    have = sum(torch.Size(shape).numel() for shape in own.values())
+    weights = {n: torch.Size(s).numel() for n, s in reference.items() if not n.endswith("bias") and "running" not in n}
+    projections = [weights.get(f"{role}.weight", 0) for role in ("query", "key", "value")]
+    # An output layer may be left out, and one head of keys and values may serve all of queries.
+    needed = projections[0] + sum(projections[1:]) // heads if all(projections) else min(weights.values(), default=0)
+    if have >= needed:
+        return ""
+    return f"{have} numbers are registered as parameters, where at least {needed} must be"
+
