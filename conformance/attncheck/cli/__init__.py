@@ -17,6 +17,7 @@ COMMANDS = {
     "list": "names",
     "show": "show",
     "shapes": "shapes",
+    "adapt": "adapt",
     "replay": "replay",
     "diff": "diff",
 }

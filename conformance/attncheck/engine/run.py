@@ -21,7 +21,7 @@ from attncheck.engine.events import (
     RunFinished,
     RunStarted,
 )
-from attncheck.engine.explaining import explained
+from attncheck.engine.explaining import Scripts, explained
 from attncheck.engine.judging import Known, judge
 from attncheck.engine.observing import observe
 from attncheck.engine.opening import Opened, open_target
@@ -91,7 +91,7 @@ def _run(request: Request, listeners: Sequence[Listener], checks: list[Check], a
 def _judge_all(
     request: Request, seed: int, opened: Opened, checks: list[Check], again: dict[str, list[Case]], tell: Listener
 ) -> list[Verdict]:
-    known = Known()
+    known, scripts = Known(), Scripts()
     verdicts = []
     for check in checks:
         tell(CheckStarted(check.id))
@@ -100,7 +100,7 @@ def _judge_all(
         _remember(check, verdict, known)
         verdict = certain(opened.subject, check, verdict)
         if verdict.outcome == "failed" and request.explain:
-            verdict = _explain(check, verdict, opened, known, request, tell)
+            verdict = _explain(check, verdict, opened, known, scripts, request, tell)
         verdicts.append(verdict)
         tell(CheckFinished(verdict))
     return verdicts
@@ -117,13 +117,21 @@ def _remember(check: Check, verdict: Verdict, known: Known) -> None:
         known.blocked_by = check.id
 
 
-def _explain(check: Check, verdict: Verdict, opened: Opened, known: Known, request: Request, tell: Listener) -> Verdict:
+def _explain(
+    check: Check,
+    verdict: Verdict,
+    opened: Opened,
+    known: Known,
+    scripts: Scripts,
+    request: Request,
+    tell: Listener,
+) -> Verdict:
     started = time.perf_counter()
     (finding,) = verdict.findings
     tell(Explaining(check.id, "looking for the smallest case"))
     apart = Known() if check.basic else known
     finding = smallest(check, opened.subject, finding, opened.executor, apart)
-    finding = explained(check, opened, finding, request, lambda step: tell(Explaining(check.id, step)))
+    finding = explained(check, opened, finding, request, lambda step: tell(Explaining(check.id, step)), scripts)
     seconds = verdict.seconds + time.perf_counter() - started
     return replace(verdict, findings=(finding,), seconds=seconds)
 

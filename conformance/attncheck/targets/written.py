@@ -110,7 +110,7 @@ class WrittenAdapter:
         shapes = {n: t.shape for n, t in parameters.items()}
         total = sum(t.numel() for t in parameters.values())
         counts = [t.numel() for t in parameters.values()]
-        numbers = torch.arange(1, total + 1, dtype=torch.float64).split(counts)
+        numbers = torch.split(torch.arange(1, total + 1, dtype=torch.float64), counts)
         other = self.build(names).to("cpu", torch.float64)
         with torch.no_grad():
             for tensor in other.parameters():
@@ -131,7 +131,7 @@ class WrittenAdapter:
                 silent[index] = True
             else:
                 flat.index_add_(0, index, own.grad.flatten().to("cpu", torch.float64))
-        return _told(shapes, flat[1:].split(counts), seen[1:].split(counts), silent[1:].split(counts))
+        return _told(shapes, *(torch.split(each[1:], counts) for each in (flat, seen, silent)))
 
 
 def _told(

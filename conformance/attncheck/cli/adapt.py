@@ -1,0 +1,46 @@
+"""`attncheck adapt`: the adapter that was found, as a file to read and correct."""
+
+import click
+
+from attncheck.cli.options import Pair
+
+
+@click.command("adapt", short_help="The adapter that was found, as a file to read and correct.")
+@click.argument("target", metavar="TARGET")
+@click.option(
+    "--mechanism",
+    "-m",
+    metavar="ID",
+    help="What it should be (attncheck list mechanisms).  [default: guessed]",
+)
+@click.option(
+    "--init",
+    metavar="NAME=VALUE",
+    type=Pair(),
+    multiple=True,
+    help="A constructor argument: an axis, a number or a text.  [repeatable; default: found out]",
+)
+def command(target: str, mechanism: str | None, init: tuple[tuple[str, str], ...]) -> None:
+    """Print how TARGET is built, loaded and called, as Python that `attncheck run --adapter` takes.
+
+    \b
+    attncheck adapt torch.nn:MultiheadAttention > adapter.py
+    attncheck run torch.nn:MultiheadAttention --adapter adapter.py:Adapter
+
+    Exit codes: 0 found, 1 the target cannot be imported, 2 wrong usage, 3 no adapter found.
+    """
+    from attncheck.engine.opening import open_target
+    from attncheck.engine.request import Request
+    from attncheck.engine.session import TargetTroubleError
+    from attncheck.targets.rendering import rendered
+
+    try:
+        opened = open_target(Request(target, mechanism, dict(init)))
+    except TargetTroubleError as error:
+        click.echo(f"attncheck: {target} cannot be imported: {error.trouble}", err=True)
+        raise SystemExit(1) from None
+    opened.executor.close()
+    assert opened.found is not None, "a target named by a path is found, not told"
+    click.echo(rendered(opened.found, target), nl=False)
+    if opened.found.certainty != "verified":
+        click.echo(f"# {opened.found.notes[-1]}; correct what is wrong above")
