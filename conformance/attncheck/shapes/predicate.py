@@ -19,7 +19,7 @@ def simplify(solver: Solver, terms: Sequence[Term], *, seconds: float = 5.0) -> 
     whole = either(both(term) for term in terms)
     if solver.find(negation(whole)) is Answer.NONE:
         return "True"
-    deadline = time.monotonic() + seconds
+    deadline = time.process_time() + seconds
     simple = [atoms for term in terms for atoms in alternatives(both(term))]
     plain_terms = [tuple(plain_atom(solver, atom) for atom in term) for term in simple]
     met = {atom for term in plain_terms for atom in term}
@@ -28,12 +28,12 @@ def simplify(solver: Solver, terms: Sequence[Term], *, seconds: float = 5.0) -> 
     chosen: list[Term] = []
     for atom in atoms:
         # One condition that suffices alone says more than any list of paths.
-        if time.monotonic() < deadline and _adds(solver, chosen, (atom,)) and solver.implies(atom, whole):
+        if time.process_time() < deadline and _adds(solver, chosen, (atom,)) and solver.implies(atom, whole):
             chosen.append((atom,))
     for term in plain_terms:
-        if time.monotonic() < deadline and _adds(solver, chosen, term):
+        if time.process_time() < deadline and _adds(solver, chosen, term):
             chosen.append(_shorter(solver, term, whole))
-        elif time.monotonic() >= deadline:
+        elif time.process_time() >= deadline:
             chosen.append(term)
     needed = [_in_context(solver, term) for term in _needed(solver, chosen, whole)]
     order = sorted(needed, key=lambda term: _place(solver, both(term)))

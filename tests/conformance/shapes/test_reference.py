@@ -46,7 +46,8 @@ def test_a_rule_of_the_contract_narrows_the_claim():
     assert "tokens % 2 == 0" in proof.domain
 
 
-def test_a_form_that_breaks_a_rule_is_no_form():
-    proof = prove_reference(BY_ID["multi_head"], {"heads": 0})
+def test_sizes_that_are_never_legal_leave_nothing_to_prove():
+    proof = prove_reference(BY_ID["squeeze_excitation"], {"reduction": 0})
 
-    assert (proof.status, proof.reason) == ("open", "no sizes are legal")
+    assert (proof.status, proof.paths) == ("open", ())
+    assert proof.reason == "no sizes are legal"
