@@ -76,7 +76,13 @@ def treats_dead_rows_by_a_convention(subject: Subject, case: Case) -> Trial:
     return Mismatch("zeros, NaN or the mean of the values", f"{row.flatten()[:3].tolist()} …")
 
 
-@check("value", "a fully masked row leaves the others alone", applies=both(hides_whole_rows, needs_weights), share=0.3, rank=43)
+@check(
+    "value",
+    "a fully masked row leaves the others alone",
+    applies=both(hides_whole_rows, needs_weights),
+    share=0.3,
+    rank=43,
+)
 def dead_rows_spare_the_others(subject: Subject, case: Case) -> Trial:
     """One query that may attend to nothing changes no other query, of its sample or another."""
     if case.sizes["kv_len"] < 1 or case.sizes["q_len"] < 1:

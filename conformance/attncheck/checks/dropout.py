@@ -49,7 +49,10 @@ def drops_nothing_in_eval_mode(subject: Subject, case: Case) -> Trial:
 @check("mode", "training drops something", applies=law(), share=0.15, rank=85)
 def drops_something_in_training(subject: Subject, case: Case) -> Trial:
     """With dropout one half, two calls in training differ: the rate is not ignored."""
-    if any(case.sizes.get(axis, 9) < 4 for axis in ("q_len", "kv_len", "tokens", "model_dim", "head_dim", "v_dim")):
+    if any(
+        case.sizes.get(axis, 9) < 4
+        for axis in ("q_len", "kv_len", "tokens", "model_dim", "head_dim", "v_dim")
+    ):
         return NotJudged("so small an output may be left whole by chance")
     ask = replace(_dropping(subject, case), train=True, scenario="reseeded")
     (answer,) = yield [ask]

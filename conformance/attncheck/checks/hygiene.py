@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from attncheck.checks.check import Check, Mismatch, NotJudged, Trial, check
+from attncheck.checks.check import Check, Mismatch, Trial, check
 from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked
 from attncheck.model.case import Case
@@ -146,7 +146,11 @@ def registers_its_parameters(subject: Subject, case: Case) -> Trial:
     """Everything that the output depends on is among parameters() and moves with .to()."""
     yield []
     if subject.interface.lacking:
-        return Mismatch("all weights of the mechanism among parameters()", subject.interface.lacking, kind="registers too little")
+        return Mismatch(
+            "all weights of the mechanism among parameters()",
+            subject.interface.lacking,
+            kind="registers too little",
+        )
     return None
 
 

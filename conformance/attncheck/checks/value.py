@@ -72,14 +72,22 @@ def survives_large_logits(subject: Subject, case: Case) -> Trial:
         ask = ask.edit(name, "scale", None, 60.0)
     (answer,) = yield [ask]
     # The bound grows with the logits: float32 inside is off by their roundoff, 4000 · 6e-8 · some.
-    return agree(answer.out, expect(subject, ask).out, "the output for logits of some thousands", tolerance=5e-3)
+    return agree(
+        answer.out, expect(subject, ask).out, "the output for logits of some thousands", tolerance=5e-3
+    )
 
 
 def _takes_bias(subject: Subject) -> str | None:
     return None if "bias" in subject.optional else "the target takes no bias"
 
 
-@check("value", "a bias is added to the scaled logits", applies=both(needs_weights, _takes_bias), share=0.4, rank=42)
+@check(
+    "value",
+    "a bias is added to the scaled logits",
+    applies=both(needs_weights, _takes_bias),
+    share=0.4,
+    rank=42,
+)
 def adds_its_bias(subject: Subject, case: Case) -> Trial:
     """Numbers handed over as a bias join the logits after scale and soft cap, unscaled and uncapped."""
     capped = "soft_cap" in subject.interface.takes and case.seed % 2

@@ -39,7 +39,9 @@ def judge(check: Check, subject: Subject, cases: Sequence[Case], executor: Execu
     if reason:
         return Verdict(check.id, check.family, "skipped", reason=reason)
     if known.blocked_by and not check.basic:
-        return Verdict(check.id, check.family, "errored", planned=len(cases), reason=f"blocked by {known.blocked_by}")
+        return Verdict(
+            check.id, check.family, "errored", planned=len(cases), reason=f"blocked by {known.blocked_by}"
+        )
     tally = _Tally()
     for start in range(0, len(cases), _TOGETHER):
         _judge_some(check, subject, cases[start : start + _TOGETHER], executor, known, tally)

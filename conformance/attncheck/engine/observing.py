@@ -69,7 +69,11 @@ def _size_one(subject: Subject, executor: Executor, case: Case) -> Mapping[str, 
 
 
 def _nan_behind_a_mask(subject: Subject, executor: Executor, case: Case) -> Mapping[str, str]:
-    if subject.masking is None or not subject.has("kv_len") or subject.optional[subject.masking].kind != "bool":
+    if (
+        subject.masking is None
+        or not subject.has("kv_len")
+        or subject.optional[subject.masking].kind != "bool"
+    ):
         return {}
     size = case.sizes["kv_len"]
     ask = subject.ask(masked(subject, case, "last_key_mask"))

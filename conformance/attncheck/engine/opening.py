@@ -4,9 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from attnref import Mechanism
-from attnref.catalogue import BY_ID
-
 from attncheck.engine.isolated import Forked, Isolated
 from attncheck.engine.put import Executor, InProcess
 from attncheck.engine.request import Request
@@ -16,6 +13,8 @@ from attncheck.model.nearest import did_you_mean
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.opening import find_for
 from attncheck.targets.subject import Subject
+from attnref import Mechanism
+from attnref.catalogue import BY_ID
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 Tell = Callable[[str], None]
@@ -36,7 +35,9 @@ def mechanism_of(name: str | None) -> Mechanism | None:
     if name is None:
         return None
     if name not in BY_ID:
-        raise UsageError(f"unknown mechanism {name!r}{did_you_mean(name, BY_ID)} (attncheck list mechanisms shows all {len(BY_ID)})")
+        raise UsageError(
+            f"unknown mechanism {name!r}{did_you_mean(name, BY_ID)} (attncheck list mechanisms shows all {len(BY_ID)})"
+        )
     return BY_ID[name]
 
 
@@ -49,9 +50,13 @@ def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
     dtypes = request.dtypes or DTYPES
     unknown = [d for d in dtypes if d not in DTYPES]
     if unknown:
-        raise UsageError(f"unknown dtype {unknown[0]!r}{did_you_mean(unknown[0], DTYPES)}; expected one of {', '.join(DTYPES)}")
+        raise UsageError(
+            f"unknown dtype {unknown[0]!r}{did_you_mean(unknown[0], DTYPES)}; expected one of {', '.join(DTYPES)}"
+        )
     limits = Limits(
-        seconds_per_call=request.seconds_per_call, bytes_of_memory=request.bytes_of_memory, device=request.device
+        seconds_per_call=request.seconds_per_call,
+        bytes_of_memory=request.bytes_of_memory,
+        device=request.device,
     )
     if request.adapter is not None:
         return _written(request, limits, dtypes)
@@ -59,9 +64,13 @@ def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
         return _object(request, limits, dtypes)
     arguments = {"target": request.target, "mechanism": request.mechanism, "init": dict(request.init)}
     with Inquiry(limits) as inquiry:
-        answer: Any = inquiry.run("attncheck.targets.opening:find", arguments, lambda e: tell(str(e.get("stage", ""))))
+        answer: Any = inquiry.run(
+            "attncheck.targets.opening:find", arguments, lambda e: tell(str(e.get("stage", "")))
+        )
     found = Found.from_json(answer)
-    executor = Isolated("attncheck.targets.opening:open_found", {"target": request.target, "found": answer}, limits)
+    executor = Isolated(
+        "attncheck.targets.opening:open_found", {"target": request.target, "found": answer}, limits
+    )
     subject = Subject(BY_ID[found.mechanism], FoundAdapter(found, None).interface, request.device, dtypes)
     return Opened(subject, executor, found, isolated=True)
 
@@ -69,7 +78,9 @@ def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
 def _written(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opened:
     executor = Isolated("attncheck.targets.opening:open_written", {"adapter": request.adapter}, limits)
     interface = executor.interface
-    return Opened(Subject(BY_ID[interface.mechanism], interface, request.device, dtypes), executor, None, isolated=True)
+    return Opened(
+        Subject(BY_ID[interface.mechanism], interface, request.device, dtypes), executor, None, isolated=True
+    )
 
 
 def _object(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opened:
@@ -78,4 +89,9 @@ def _object(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opened
     found = find_for(request.target, name, request.mechanism, request.init, lambda _: None)
     adapter = FoundAdapter(found, request.target)
     executor: Executor = Forked(adapter, limits) if request.isolate else InProcess(adapter)
-    return Opened(Subject(BY_ID[found.mechanism], adapter.interface, request.device, dtypes), executor, found, isolated=request.isolate)
+    return Opened(
+        Subject(BY_ID[found.mechanism], adapter.interface, request.device, dtypes),
+        executor,
+        found,
+        isolated=request.isolate,
+    )

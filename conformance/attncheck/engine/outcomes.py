@@ -23,7 +23,9 @@ def expected_conventions(request: Request, seen: Mapping[str, str]) -> list[Verd
     verdicts = []
     for name, option in request.expect.items():
         if name not in known:
-            raise UsageError(f"unknown convention {name!r}{did_you_mean(name, known)} (attncheck list conventions)")
+            raise UsageError(
+                f"unknown convention {name!r}{did_you_mean(name, known)} (attncheck list conventions)"
+            )
         if option not in known[name]:
             raise UsageError(f"{name} has no option {option!r}; expected one of {', '.join(known[name])}")
         # A convention with several places is seen under several names: empty_batch, empty_kv_len, …
@@ -52,7 +54,9 @@ def certain(subject: Subject, check: Check, verdict: Verdict) -> Verdict:
         return verdict
     through_weights = any(law.parameters for law in subject.laws(check.id))
     if check.family in ("value", "gradient") or through_weights:
-        reason = "which weight is which could only be guessed, so a difference from the reference says nothing"
+        reason = (
+            "which weight is which could only be guessed, so a difference from the reference says nothing"
+        )
         return replace(verdict, outcome="errored", reason=reason, findings=())
     return verdict
 
@@ -83,12 +87,16 @@ def with_known(request: Request, verdicts: list[Verdict]) -> list[Verdict]:
         elif verdict.outcome == "failed":
             result.append(replace(verdict, outcome="known", reason=reason))
         else:
-            result.append(_stale(verdict.check, f"{verdict.outcome} now, though {request.known} says: {reason}"))
+            result.append(
+                _stale(verdict.check, f"{verdict.outcome} now, though {request.known} says: {reason}")
+            )
     return result + [_stale(check, f"{request.known} names a check that did not run") for check in mine]
 
 
 def _stale(check: str, what: str) -> Verdict:
-    finding = Finding(check, "a known deviation still deviates", "a failure", what, Case({}), kind="stale entry")
+    finding = Finding(
+        check, "a known deviation still deviates", "a failure", what, Case({}), kind="stale entry"
+    )
     return Verdict(check, "law", "failed", cases=1, planned=1, findings=(finding,))
 
 

@@ -43,7 +43,9 @@ def _descend(subject: Subject, start: Case, attempt: Callable[[Case], None]) -> 
     defaults = default_options(subject)
     primary = rules_of(subject, dict(start.options)).primary
     choices = {axis: _at_most(start.sizes[axis]) for axis in primary}
-    options = {name: st.sampled_from(_simpler(defaults.get(name), value)) for name, value in start.options.items()}
+    options = {
+        name: st.sampled_from(_simpler(defaults.get(name), value)) for name, value in start.options.items()
+    }
 
     @settings(
         max_examples=_TRIES,

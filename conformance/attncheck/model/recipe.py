@@ -74,7 +74,9 @@ class Recipe:
     layout: Layout = "contiguous"
     rounded: str = ""
 
-    def edit(self, op: str, axis: int | None = None, argument: float | tuple[float, ...] | None = None) -> "Recipe":
+    def edit(
+        self, op: str, axis: int | None = None, argument: float | tuple[float, ...] | None = None
+    ) -> "Recipe":
         """The recipe with one more edit behind the others."""
         return replace(self, edits=(*self.edits, Edit(op, axis, argument)))
 

@@ -107,7 +107,9 @@ def parse(lines: Iterable[str]) -> list[Report]:
 def _header(data: dict[str, object], number: int) -> Header:
     if data.get("schema") != SCHEMA:
         raise ReportError(f"line {number}: expected schema {SCHEMA}, got {data.get('schema')!r}")
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k not in ("kind", "schema")}
+    fields = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k not in ("kind", "schema")
+    }
     return Header(**fields)  # type: ignore[arg-type]  # written by Header.to_json
 
 

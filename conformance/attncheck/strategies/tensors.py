@@ -10,7 +10,6 @@ from torch import (
     Generator,
     arange,
     as_strided,
-    bool as bool_dtype,
     cat,
     eye,
     float64,
@@ -21,6 +20,9 @@ from torch import (
     randn,
     randperm,
     zeros,
+)
+from torch import (
+    bool as bool_dtype,
 )
 
 from attncheck.model.recipe import Edit, Recipe

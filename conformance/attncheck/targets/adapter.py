@@ -7,11 +7,11 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
-from attnref import Mechanism
-from attnref._signature import Signature, read
 from torch import Tensor, nn
 
 from attncheck.model.case import Scalar
+from attnref import Mechanism
+from attnref._signature import Signature, read
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,9 @@ class Reference:
             return self.like
         signature = signature_of(self.mechanism)
         optional = tuple(t.name for t in signature.inputs if t.optional)
-        options = dict.fromkeys((*(p.name for p in signature.others), *(o.name for o in self.mechanism.contract.options)))
+        options = dict.fromkeys(
+            (*(p.name for p in signature.others), *(o.name for o in self.mechanism.contract.options))
+        )
         return Interface(
             mechanism=self.mechanism.id,
             inputs={t.name: (t.name,) for t in signature.inputs if not t.optional},

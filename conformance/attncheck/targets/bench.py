@@ -16,7 +16,6 @@ from attncheck.targets.adapter import Adapter
 from attncheck.targets.ask import Answer, Ask, Trouble
 from attncheck.targets.scenarios import SCENARIOS
 
-
 _CPU = torch.device("cpu")
 
 
@@ -100,7 +99,10 @@ class Bench:
     ) -> dict[str, Tensor]:
         """Gradients of ⟨out, cotangent⟩ by name; a missing one is a fact, not zeros."""
         out = results["out"]
-        cotangent = make(Recipe(tuple(out.shape), "normal", ask.cotangent, str(out.dtype).removeprefix("torch.")), ask.device)
+        cotangent = make(
+            Recipe(tuple(out.shape), "normal", ask.cotangent, str(out.dtype).removeprefix("torch.")),
+            ask.device,
+        )
         if isinstance(built, nn.Module):
             built.zero_grad(set_to_none=True)
         try:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from attnref import Mechanism
-
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.found import Argument
 from attncheck.targets.layouts import layouts_of
-from attncheck.targets.names import CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, roles_for, is_mask
+from attncheck.targets.names import CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, is_mask, roles_for
+from attnref import Mechanism
 
 # Names by which the mechanisms call what queries, keys and values are elsewhere.
 _ALIASES = {"queries": "q", "keys": "k", "values": "v", "x": "x", "y": "kv", "scores": "x"}
@@ -50,10 +49,16 @@ def _documented(text: str) -> inspect.Signature:
     names = [a.arg for a in arguments.args]
     missing = len(names) - len(arguments.defaults)
     made = [
-        inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=inspect.Parameter.empty if i < missing else None)
+        inspect.Parameter(
+            n,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=inspect.Parameter.empty if i < missing else None,
+        )
         for i, n in enumerate(names)
     ]
-    made += [inspect.Parameter(a.arg, inspect.Parameter.KEYWORD_ONLY, default=None) for a in arguments.kwonlyargs]
+    made += [
+        inspect.Parameter(a.arg, inspect.Parameter.KEYWORD_ONLY, default=None) for a in arguments.kwonlyargs
+    ]
     return inspect.Signature(made)
 
 
@@ -90,7 +95,10 @@ def _tensor_like(parameter: inspect.Parameter) -> bool:
 
 
 def _for_structure(
-    parameters: list[inspect.Parameter], inputs: Mapping[str, tuple[str, ...]], mechanism: Mechanism, base: float
+    parameters: list[inspect.Parameter],
+    inputs: Mapping[str, tuple[str, ...]],
+    mechanism: Mechanism,
+    base: float,
 ) -> Iterator[Calling]:
     slots = [p for p in parameters if _tensor_like(p)]
     required = [p for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
@@ -98,7 +106,11 @@ def _for_structure(
         rest = [p for p in required if p.name not in chosen]
         if any(not is_mask(p.name) and not _is_flag(p) for p in rest):
             continue
-        if by_name is False and len(slots) > len(inputs) and any(p.default is p.empty for p in slots[len(inputs) :] if not is_mask(p.name)):
+        if (
+            by_name is False
+            and len(slots) > len(inputs)
+            and any(p.default is p.empty for p in slots[len(inputs) :] if not is_mask(p.name))
+        ):
             continue
         yield from _laid_out(parameters, chosen, inputs, mechanism, base + cost, by_name, rest)
     yield from _packed(slots, required, inputs, mechanism, base)
@@ -108,7 +120,9 @@ def _is_flag(parameter: inspect.Parameter) -> bool:
     return parameter.name.lower() in (*CAUSAL, *NEED_WEIGHTS, *ZERO)
 
 
-def _assignments(slots: list[inspect.Parameter], names: list[str]) -> Iterator[tuple[dict[str, str], float, bool]]:
+def _assignments(
+    slots: list[inspect.Parameter], names: list[str]
+) -> Iterator[tuple[dict[str, str], float, bool]]:
     """Which parameter takes which input: by name first, then in order, then in any order."""
     by_name: dict[str, str] = {}
     for name in names:
@@ -173,6 +187,24 @@ def _packed(
     for index, layout in enumerate(layouts_of(signature[next(iter(inputs.values()))[0]].axes)):
         everything = ",".join(inputs)
         if len(inputs) > 1:
-            yield Calling(inputs, (Argument(name, everything, layout=layout.name, pack="list"),), layout.name, base + 4 + 0.5 * index, False)
-            yield Calling(inputs, (Argument(name, everything, layout=layout.name, pack="last"),), layout.name, base + 4.2 + 0.5 * index, False)
-        yield Calling(inputs, (Argument(name, everything, layout=layout.name, pack="dict"),), layout.name, base + 5 + 0.5 * index, False)
+            yield Calling(
+                inputs,
+                (Argument(name, everything, layout=layout.name, pack="list"),),
+                layout.name,
+                base + 4 + 0.5 * index,
+                False,
+            )
+            yield Calling(
+                inputs,
+                (Argument(name, everything, layout=layout.name, pack="last"),),
+                layout.name,
+                base + 4.2 + 0.5 * index,
+                False,
+            )
+        yield Calling(
+            inputs,
+            (Argument(name, everything, layout=layout.name, pack="dict"),),
+            layout.name,
+            base + 5 + 0.5 * index,
+            False,
+        )

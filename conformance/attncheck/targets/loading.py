@@ -55,7 +55,9 @@ def _from_package(name: str) -> ModuleType:
             raise UsageError(f"there is no module {error.name!r}{_nearest_module(name)}") from None
         raise
     except SyntaxError as error:
-        raise UsageError(f"{error.filename or name} does not parse: {error.msg} (line {error.lineno})") from None
+        raise UsageError(
+            f"{error.filename or name} does not parse: {error.msg} (line {error.lineno})"
+        ) from None
 
 
 def _nearest_module(name: str) -> str:
@@ -69,7 +71,9 @@ def _attribute(module: ModuleType, name: str, place: str) -> Any:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            raise UsageError(f"{place} has no {part!r}{_suggestion(part, vars(found) if hasattr(found, '__dict__') else {})}")
+            raise UsageError(
+                f"{place} has no {part!r}{_suggestion(part, vars(found) if hasattr(found, '__dict__') else {})}"
+            )
         found = getattr(found, part)
     if not callable(found):
         raise UsageError(f"{place}:{name} is a {type(found).__name__}; expected a class or a function")

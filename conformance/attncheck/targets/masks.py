@@ -57,7 +57,11 @@ class MaskForm:
 
     def _reduced(self, mask: Tensor) -> Tensor:
         """The mask with the axes that the target knows; those it lacks have size 1 by construction."""
-        own = ("batch", "heads", "q_len", "kv_len")[-mask.dim() :] if mask.dim() == 4 else ("batch", "q_len", "kv_len")
+        own = (
+            ("batch", "heads", "q_len", "kv_len")[-mask.dim() :]
+            if mask.dim() == 4
+            else ("batch", "q_len", "kv_len")
+        )
         for axis in reversed(own):
             if axis not in self.axes:
                 mask = mask.select(own.index(axis), 0)
@@ -86,11 +90,19 @@ def forms(argument: str, role: str, axes: tuple[str, ...]) -> list[MaskForm]:
     """
     name = argument.lower()
     headed = "heads" in axes
-    full = [axes, *([("batch", "1", "q_len", "kv_len"), ("batch", "q_len", "kv_len")] if headed else []), ("q_len", "kv_len")]
+    full = [
+        axes,
+        *([("batch", "1", "q_len", "kv_len"), ("batch", "q_len", "kv_len")] if headed else []),
+        ("q_len", "kv_len"),
+    ]
     padding: list[tuple[str, ...]] = [("batch", "kv_len"), ("batch", "1", "kv_len")]
     if headed:
         padding.append(("batch", "1", "1", "kv_len"))
-    shapes = [*padding, *full] if ("padding" in name or "key" in name or "context" in name or "pad" in name) else [*full, *padding]
+    shapes = (
+        [*padding, *full]
+        if ("padding" in name or "key" in name or "context" in name or "pad" in name)
+        else [*full, *padding]
+    )
     ignoring = "padding" in name or "ignore" in name or "pad" in name or "block" in name
     polarities = ["true ignores", "true attends"] if ignoring else ["true attends", "true ignores"]
     polarities += ["additive", "one attends"]

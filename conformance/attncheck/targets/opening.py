@@ -4,9 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from attnref import Mechanism
-from attnref.catalogue import BY_ID, MECHANISMS
-
 from attncheck.model.errors import NoAdapterError, UsageError
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.discover import discover
@@ -15,6 +12,8 @@ from attncheck.targets.loading import load
 from attncheck.targets.pruning import pruned
 from attncheck.targets.recognising import likely_mechanisms
 from attncheck.targets.written import written_adapter
+from attnref import Mechanism
+from attnref.catalogue import BY_ID, MECHANISMS
 
 Tell = Callable[[Mapping[str, object]], None]
 
@@ -26,9 +25,7 @@ def find(target: str, mechanism: str | None, init: Mapping[str, str], progress: 
     return pruned(found, load(target)).to_json()
 
 
-def find_for(
-    target: Any, name: str, mechanism: str | None, init: Mapping[str, str], progress: Tell
-) -> Found:
+def find_for(target: Any, name: str, mechanism: str | None, init: Mapping[str, str], progress: Tell) -> Found:
     """The adapter of an object. Raises NoAdapterError or UsageError with what was tried."""
     if mechanism is not None:
         return _as_told(target, BY_ID[mechanism], init, progress)
@@ -45,7 +42,9 @@ def find_for(
         candidates.append(found)
     if not candidates:
         listed = ", ".join(m.id for m in likely or MECHANISMS)
-        raise NoAdapterError(f"{name} fits no mechanism that its name or arguments suggest ({listed}); name one with --mechanism")
+        raise NoAdapterError(
+            f"{name} fits no mechanism that its name or arguments suggest ({listed}); name one with --mechanism"
+        )
     if len(candidates) > 1 and candidates[0].certainty == candidates[1].certainty == "guessed":
         raise UsageError(
             f"{name} could be {candidates[0].mechanism} or {candidates[1].mechanism}; say which with --mechanism"

@@ -30,7 +30,11 @@ def acts_its_roles(found: Found, target: Any, case: Case) -> bool:
     base = _out(bench, ask)
     if base is None:
         return False
-    return _key_bias_is_idle(bench, ask, base, found) and _values_are_linear(bench, ask, base) and _query_matters(bench, ask, base)
+    return (
+        _key_bias_is_idle(bench, ask, base, found)
+        and _values_are_linear(bench, ask, base)
+        and _query_matters(bench, ask, base)
+    )
 
 
 def _out(bench: Bench, ask: Ask) -> Tensor | None:
@@ -54,7 +58,10 @@ def _key_bias_is_idle(bench: Bench, ask: Ask, base: Tensor, found: Found) -> boo
         if recipe.kind == "normal":
             constant = constant.edit(name, "put", len(recipe.shape) - 1, (0, 1.0))
     level = _out(bench, constant)
-    return level is not None and _moved(bench, constant.edit("key.weight", "renew_at", 1, (0, 78)), level) < _SAME
+    return (
+        level is not None
+        and _moved(bench, constant.edit("key.weight", "renew_at", 1, (0, 78)), level) < _SAME
+    )
 
 
 def _values_are_linear(bench: Bench, ask: Ask, base: Tensor) -> bool:
@@ -97,11 +104,18 @@ def lacking_parameters(
 ) -> str:
     """What a target lacks whose weights are too few to be the reference's, however they are arranged."""
     have = sum(torch.Size(shape).numel() for shape in own.values())
-    weights = {n: torch.Size(s).numel() for n, s in reference.items() if not n.endswith("bias") and "running" not in n}
+    weights = {
+        n: torch.Size(s).numel()
+        for n, s in reference.items()
+        if not n.endswith("bias") and "running" not in n
+    }
     projections = [weights.get(f"{role}.weight", 0) for role in ("query", "key", "value")]
     # An output layer may be left out, and one head of keys and values may serve all of queries.
-    needed = projections[0] + sum(projections[1:]) // heads if all(projections) else min(weights.values(), default=0)
+    needed = (
+        projections[0] + sum(projections[1:]) // heads
+        if all(projections)
+        else min(weights.values(), default=0)
+    )
     if have >= needed:
         return ""
     return f"{have} numbers are registered as parameters, where at least {needed} must be"
-

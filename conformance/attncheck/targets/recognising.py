@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from attncheck.targets.calling import parameters_of
 from attnref import MECHANISMS, Mechanism
 from attnref.catalogue import BY_ID
-
-from attncheck.targets.calling import parameters_of
 
 # Words in a target's name that speak for a mechanism, all of one pattern in lower case.
 _WORDS: Mapping[str, str] = {

@@ -5,16 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from attnref import Mechanism
-from attnref._mechanism import Law
-from attnref._signature import Dim, Signature, TensorShape
-from attnref.axes import BY_NAME
-
 from attncheck.model.case import Case, Scalar
 from attncheck.model.recipe import Kind, Recipe
 from attncheck.strategies.sizes import OWN, Rules, value
 from attncheck.targets.adapter import Interface, Reference, parameter_shapes, signature_of
 from attncheck.targets.ask import Ask
+from attnref import Mechanism
+from attnref._mechanism import Law
+from attnref._signature import Dim, Signature, TensorShape
+from attnref.axes import BY_NAME
 
 # Weights of the reference that scale or that must be positive, by the end of their names.
 _POSITIVE = ("running_var", "norm.weight", "width")
