@@ -1,0 +1,1 @@
+"""Pages of the documentation that are made from annotations, contracts, checks and defects."""
