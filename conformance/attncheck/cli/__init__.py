@@ -14,6 +14,7 @@ from attncheck.model.nearest import did_you_mean
 # A module called `list` would hide the builtin here once it is imported.
 COMMANDS = {
     "run": "run",
+    "selftest": "selftest",
     "list": "names",
     "show": "show",
     "shapes": "shapes",

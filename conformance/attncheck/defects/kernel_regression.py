@@ -39,8 +39,7 @@ class PlainKernelRegression(KernelRegression):
 
 
 def _normed(self: Any, logits: Tensor) -> Tensor:
-    weights = logits.exp()
-    return weights
+    return logits.exp()
 
 
 DEFECTS: tuple[Defect, ...] = made_in("kernel_regression", (
