@@ -1,0 +1,28 @@
+# The commands of the README, and what continuous integration asks for beside them.
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+
+.PHONY: check test lint docs
+
+# Runs the suite on an implementation that many depend on: it must conform.
+check: .venv/installed
+	$(BIN)/attncheck run torch.nn:MultiheadAttention
+
+test: .venv/installed
+	$(BIN)/pytest -n $(WORKERS)
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: .venv/installed
+	$(BIN)/sphinx-build -W -q docs docs/_build
+
+# Exactly the versions that the suite was run with; the project itself is installed in place.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
+	touch $@
