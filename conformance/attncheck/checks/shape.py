@@ -56,6 +56,8 @@ def output_keeps_the_dtype(subject: Subject, case: Case) -> Trial:
     for dtype in subject.dtypes:
         masking = "random_mask" if subject.masking and case.seed % 2 else ""
         (answer,) = yield [subject.ask(replace(case, dtype=dtype, masking=_allowed(subject, masking)))]
+        if answer.trouble is not None and answer.trouble.stage == "constructor":
+            return NotJudged(f"the constructor refuses: {answer.trouble}")
         judgement = _same_dtype(dtype, answer.trouble, None if answer.trouble else str(answer.out.dtype))
         if judgement:
             return judgement

@@ -18,6 +18,7 @@ from attnref._signature import Signature, read
 class Interface:
     """What the judge must know of an adapter.
 
+    ranks       inputs of the reference that come in another form than the longest: name -> rank
     inputs      name of a tensor that is handed over -> the reference's inputs it stands for
                 (a self-attention hands over one `x`, which is q, k and v)
     takes       optional inputs and options of the reference that the target understands
@@ -51,6 +52,7 @@ class Interface:
     free: tuple[str, ...] = ()
     loads: bool = True
     lacking: str = ""
+    ranks: Mapping[str, int] = field(default_factory=dict)
     is_module: bool = True
     gives: tuple[str, ...] = ("out",)
     varies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -4,7 +4,7 @@ import ast
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attncheck.targets.adapter import signature_of
@@ -26,6 +26,7 @@ class Calling:
     layout: str
     cost: float
     by_name: bool
+    ranks: Mapping[str, int] = field(default_factory=dict)
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -83,7 +84,18 @@ def callings(function: Callable[..., Any], mechanism: Mechanism) -> list[Calling
     found: list[Calling] = []
     for depth, inputs in enumerate(structures(mechanism)):
         found += _for_structure(parameters, inputs, mechanism, 0.3 * depth)
+    lower = _lower_ranks(mechanism)
+    if lower:
+        found += [replace(c, ranks=lower, cost=c.cost + 0.2) for c in found]
     return sorted(found, key=lambda c: c.cost)
+
+
+def _lower_ranks(mechanism: Mechanism) -> dict[str, int]:
+    """The shortest forms of inputs that have several, where no option tells which one it is."""
+    if any(o.name == "rank" for o in mechanism.contract.options):
+        return {}
+    required = [t for t in signature_of(mechanism).inputs if not t.optional and len(t.ranks) > 1]
+    return {t.name: len(t.ranks[-1]) for t in required}
 
 
 def _tensor_like(parameter: inspect.Parameter) -> bool:

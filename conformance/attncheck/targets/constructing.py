@@ -13,6 +13,7 @@ from attncheck.targets.names import CAUSAL, ZERO, axes_for
 
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
            "max_position_embeddings", "n_positions", "max_tokens", "sequence_length")  # fmt: skip
+WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size")
 FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp": "head_dim ** 0.5",
            "scale_factor": "head_dim ** -0.5", "norm_factor": "head_dim ** 0.5"}  # fmt: skip
 # What an argument that tells nothing may want, after every size was tried.
@@ -72,6 +73,8 @@ def _choices(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
     if name in LENGTHS and "q_len" in signature_of(mechanism).axes:
         # A table or a mask as long as the longest sequence.
         return [("max(q_len, kv_len)", 0.0), *([] if required else [(None, 0.5)])]
+    if name in WINDOWS and "height" in options and "tokens" in axes:
+        return [("(height, tokens // height)", 0.0)]
     if name in FACTORS and "head_dim" in axes:
         return [(FACTORS[name], 0.0), *([] if required else [(None, 0.2)])]
     likely = [a for a in axes_for(name) if a in axes]
@@ -108,6 +111,7 @@ def _combined(choices: Mapping[str, list[tuple[str | None, float]]], given: Mapp
     for cost, repeated, combination in ranked[: 2 * _MOST]:
         arguments = {n: e for n, (e, _) in zip(names, combination, strict=True) if e is not None}
         takes = tuple(e for e in ("causal", "bias", "dropout") if e in arguments.values())
+        takes += ("height",) if any(e.startswith("(height") for e in arguments.values()) else ()
         yield Construction({**arguments, **given}, cost, takes=takes, repeated=repeated, assigned=tuple(arguments.values()))
 
 

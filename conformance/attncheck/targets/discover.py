@@ -38,6 +38,8 @@ _DERIVED: Mapping[str, tuple[str, ...]] = {
     "reduction": ("16", "8", "4", "2", "1", "32"),
     "kernel": ("7", "3", "5", "1"),
     "stride": ("1", "2"),
+    "gate_kernel": ("kernel", "7", "3"),
+    "least_reduced": ("1", "32", "8", "16", "4"),
     "groups": ("1", "2", "4", "8", "32"),
     "branches": ("2", "3", "4", "1"),
     "heads": ("1", "8", "4", "2"),
@@ -193,7 +195,9 @@ def _try_plan(search: Search, plan: _Plan) -> Found | None:
     for calling in callings(function, search.mechanism):
         if search.late:
             return None
-        base = replace(plan.base, inputs=calling.inputs, call=calling.arguments, result_layout=calling.layout)
+        base = replace(
+            plan.base, inputs=calling.inputs, call=calling.arguments, result_layout=calling.layout, ranks=calling.ranks
+        )
         found = _try_calling(search, plan, base, calling)
         if found is not None:
             return found
@@ -281,7 +285,7 @@ def _results(base: Found, target: Any, case: Any) -> list[Found]:
 
 def _output_dims(subject: Subject, case: Any) -> Any:
     shape = subject.signature["out"]
-    given = len(next(iter(subject.inputs.values())).dims)
+    given = len(next(iter(subject.ask(case).inputs.values())).shape)
     return next((dims for dims in shape.ranks if len(dims) == given), shape.dims)
 
 
@@ -311,7 +315,7 @@ def _try_guesses(search: Search, plan: _Plan, base: Found, possible: list[Guess]
             matched = replace(found, fixed=fixed)
             second = case_for(matched, search.mechanism, second_sizes(plan.sizes), seed=12)
             again = attempt(matched, search.target, second) if second is not None else None
-            if again is None or agrees(again.gap) or not again.ran:
+            if again is None or agrees(again.gap) or (not again.ran and again.stage != "weights"):
                 return _with_coincidences(replace(matched, certainty="verified"), search, plan)
         if search.late:
             break

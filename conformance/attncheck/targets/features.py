@@ -261,7 +261,12 @@ def _with_weights(found: Found, target: Any, mechanism: Mechanism) -> Found:
     if case is None:
         return found
     subject = subject_of(asked, mechanism)
-    per_head = tuple(d.size({**case.names, **asked.fixed}) for d in subject.signature["weights"].dims)
+    names = {**case.names, **asked.fixed}
+    try:
+        per_head = tuple(d.size(names) for d in subject.signature["weights"].dims)
+    except NameError:
+        # Its axes have no sizes under these options: the mechanism returns none then.
+        return found
     averaged = (per_head[0], *per_head[2:]) if len(per_head) == 4 else None
     for place, tensor in _tensors_in(raw_result(asked, target, case)):
         if place == asked.result and place != "":

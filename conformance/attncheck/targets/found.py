@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from attnref import Mechanism
+from attnref._signature import TensorShape
 from attnref.catalogue import BY_ID
 from torch import Tensor, nn
 
@@ -76,6 +77,7 @@ class Found:
     certainty: str = "verified"
     loads: bool = True
     lacking: str = ""
+    ranks: Mapping[str, int] = field(default_factory=dict)
     exclusive: tuple[str, ...] = ()
     others: tuple[tuple[Placement, ...], ...] = ()
     notes: tuple[str, ...] = ()
@@ -142,6 +144,7 @@ class FoundAdapter:
             derived=found.derived,
             loads=found.loads,
             lacking=found.lacking,
+            ranks=found.ranks,
             is_module=found.is_class,
             gives=("out", "weights") if found.weights is not None else ("out",),
             varies={role: mask.varies} if mask else {},
@@ -204,7 +207,7 @@ class FoundAdapter:
         if argument.constant:
             return value_of(argument.constant, options)
         names = argument.tensor.split(",")
-        tensors = [layout(self._axes(n), argument.layout).to_target(inputs[n]) for n in names]
+        tensors = [layout(self._shape(n), inputs[n].dim(), argument.layout).to_target(inputs[n]) for n in names]
         if argument.pack == "last":
             return torch.cat(tensors, dim=-1)
         if argument.pack == "dict":
@@ -212,8 +215,8 @@ class FoundAdapter:
             return {key: usual[key] for key in argument.keys if key in usual} or usual
         return tensors if argument.pack == "list" else tensors[0]
 
-    def _axes(self, name: str) -> tuple[str, ...]:
-        return signature_of(self.mechanism)[self.found.inputs[name][0]].axes
+    def _shape(self, name: str) -> TensorShape:
+        return signature_of(self.mechanism)[self.found.inputs[name][0]]
 
     def _switch(self, named: dict[str, Any], options: Mapping[str, Scalar], inputs: Mapping[str, Tensor]) -> None:
         """Options of the call, and the mask, as the target understands them."""
@@ -241,8 +244,9 @@ class FoundAdapter:
         out = picked(result, found.result, built)
         if not isinstance(out, Tensor):
             raise TypeError(f"expected a tensor as the output, got {type(out).__name__}")
-        axes = signature_of(self.mechanism)["out"].axes
-        results = {"out": layout(axes, found.result_layout).to_reference(out)}
+        shape = signature_of(self.mechanism)["out"]
+        rank = len(shape.dims) if len(shape.ranks) == 1 else out.dim()
+        results = {"out": layout(shape, rank, found.result_layout).to_reference(out)}
         if found.weights is not None and options.get("need_weights", True):
             weights = picked(result, found.weights, built)
             if isinstance(weights, Tensor):

@@ -161,6 +161,7 @@ def _fits(layer: Layer, theirs: Sequence[Layer], heads: int | None, position: fl
     for index, other in enumerate(theirs):
         yield from _single(layer, other, role, heads, abs(position - index / max(len(theirs), 1)))
     by_path = {other.path: other for other in theirs}
+    yield from _side_by_side(layer, by_path)
     for count in (3, 2):
         for roles in itertools.permutations(("query", "key", "value"), count):
             if all(r in by_path for r in roles):
@@ -275,6 +276,26 @@ def _packed(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], heads
     for order, extra in (("r h d", 0.0), ("h r d", 0.4), ("h d r", 0.8), ("d r h", 1.2), ("r d h", 1.2), ("d h r", 1.2)):
         for pattern, more in _packed_patterns(order, mine, rows, columns, len(roles), heads, weights[0][0] // heads):
             yield _packed_fit(layer, others, roles, pattern, order, cost + extra + more)
+
+
+def _side_by_side(layer: Layer, by_path: Mapping[str, Layer]) -> Iterator[_Fit]:
+    """One linear layer over query and key next to each other: its columns are theirs."""
+    pair = [by_path.get("query"), by_path.get("key")]
+    if pair[0] is None or pair[1] is None or len(layer.main[1]) != 2:
+        return
+    for cost, (first, second) in ((0.0, pair), (0.5, pair[::-1])):
+        assert first is not None, "both layers exist"
+        assert second is not None, "both layers exist"
+        one, two = first.tensors["weight"], second.tensors["weight"]
+        if len(one[1]) != 2 or layer.main[1] != (one[1][0], one[1][1] + two[1][1]):
+            continue
+        placements = [Placement(layer.main[0], (one[0], two[0]), "columns")]
+        if "bias" in layer.tensors:
+            if "bias" not in pair[0].tensors:
+                continue
+            placements.append(Placement(layer.tensors["bias"][0], (pair[0].tensors["bias"][0],)))
+        covered = tuple(role for placement in placements for role in placement.roles)
+        yield _Fit(("query", "key"), tuple(placements), covered, cost, True)
 
 
 def _packed_biases(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], cost: float) -> Iterator[_Fit]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from attnref._signature import TensorShape
 from einops import rearrange
 from torch import Tensor
 
@@ -71,6 +72,8 @@ def layouts_of(axes: tuple[str, ...]) -> tuple[Layout, ...]:
     return family.get(kind_of(axes), (_SAME,))
 
 
-def layout(axes: tuple[str, ...], name: str) -> Layout:
-    """The layout of that name for a tensor with these axes."""
+def layout(shape: TensorShape, rank: int, name: str) -> Layout:
+    """The layout of that name for a tensor of a shape, in its form of that rank."""
+    dims = next((dims for dims in shape.ranks if len(dims) == rank), shape.dims)
+    axes = tuple(dim.axis or dim.expression for dim in dims)
     return next((each for each in layouts_of(axes) if each.name == name), _SAME)

@@ -52,7 +52,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "hidden_channels", "bottleneck", "hidden_dim", "inner_dim", "inter_dim", "mid", "key_channels", "inter_planes",
      "squeeze", "hidden", "d_k", "key_dim", "qk_dim", "attn_channels", "embed_channels"):
         ("reduced", "hidden"),
-    ("kernel_size", "kernel", "k", "ks", "k_size", "ksize", "kernel_sz"): ("kernel",),
+    ("kernel_size", "kernel", "k", "ks", "k_size", "ksize", "kernel_sz"): ("kernel", "gate_kernel"),
     ("stride", "s", "strides"): ("stride",),
     ("groups", "g", "cardinality", "num_groups"): ("groups",),
     ("branches", "m", "num_branches", "n_branches", "num_paths", "paths", "n_paths"): ("branches",),

@@ -104,8 +104,8 @@ def argument_text(found: Found, argument: Argument) -> str:
 
 
 def _laid_out(found: Found, name: str, order: str) -> str:
-    axes = signature_of(BY_ID[found.mechanism])[found.inputs[name][0]].axes
-    there = layout(axes, order).there
+    shape = signature_of(BY_ID[found.mechanism])[found.inputs[name][0]]
+    there = layout(shape, found.ranks.get(name, len(shape.dims)), order).there
     return rearranged(name, there) if there else name
 
 
@@ -119,8 +119,9 @@ def _dictionary(names: list[str], parts: list[str], keys: tuple[str, ...]) -> st
 
 def result_texts(found: Found, module: str) -> tuple[str, str | None]:
     """The output in the reference's order, and the weights if they come back, over `result`."""
-    axes = signature_of(BY_ID[found.mechanism])["out"].axes
-    back = layout(axes, found.result_layout).back
+    shape = signature_of(BY_ID[found.mechanism])["out"]
+    rank = found.ranks.get("out", len(shape.dims))
+    back = layout(shape, rank, found.result_layout).back
     out = _picked(found.result, module)
     out = rearranged(out, back) if back else out
     return out, None if found.weights is None else _picked(found.weights, module)
@@ -189,7 +190,7 @@ def _reduced(found: Found, form: MaskForm, axes: tuple[str, ...]) -> str:
 
 
 def placed(placement: Placement, weights: str, heads: str | None) -> str:
-    """What a tensor of the target holds, over a dictionary of the reference's; einops unless `heads` is given."""
+    """What a tensor of the target holds, over the weights; in einops unless `heads` is given."""
     parts = [f"{weights}[{role!r}]" for role in placement.roles]
     if placement.pattern == "cat":
         return f"torch.cat([{', '.join(parts)}])"

@@ -15,7 +15,8 @@ class Placement:
     """One tensor of the target, made of one or more of the reference.
 
     `pattern` is an einops pattern over the reference's tensor, or over several of them stacked
-    along a first axis `r`; empty for a plain copy, "cat" for tensors one after the other. In it,
+    along a first axis `r`; empty for a plain copy, "cat" for tensors one after the
+    other, "columns" for matrices side by side. In it,
     `h` is the number of heads. `target` may hold "{}" for one tensor per head.
     """
 
@@ -56,6 +57,8 @@ class Placement:
     def _arranged(self, tensors: list[Tensor], names: Mapping[str, Scalar]) -> Tensor:
         if self.pattern == "cat":
             return torch.cat(tensors)
+        if self.pattern == "columns":
+            return torch.cat(tensors, dim=1)
         tensor = torch.stack(tensors) if len(tensors) > 1 else tensors[0]
         if not self.pattern:
             return tensor

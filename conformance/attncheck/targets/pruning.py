@@ -26,7 +26,11 @@ def pruned(found: Found, target: Any) -> Found:
 
 def _only(found: Found, read: set[str]) -> Found:
     if found.config:
-        return replace(found, arguments={n: e for n, e in found.arguments.items() if n in read})
+        arguments = {n: e for n, e in found.arguments.items() if n in read}
+        # An option that only went into a field nobody reads is one that the target does not take.
+        unread = set(found.arguments.values()) - set(arguments.values())
+        takes = tuple(option for option in found.takes if option not in unread)
+        return replace(found, arguments=arguments, takes=takes)
     call = tuple(replace(a, keys=tuple(sorted(read))) if a.pack == "dict" else a for a in found.call)
     return replace(found, call=call)
 

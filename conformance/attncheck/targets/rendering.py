@@ -48,8 +48,12 @@ def _attributes(found: Found) -> list[str]:
     stated: dict[str, object] = {}
     if any(roles != (name,) for name, roles in found.inputs.items()):
         stated["inputs"] = dict(found.inputs)
-    stated |= {n: getattr(found, n) for n in ("absent", "identity", "exclusive") if getattr(found, n)}
-    stated |= {n: dict(getattr(found, n)) for n in ("fixed", "derived", "conventions") if getattr(found, n)}
+    stated |= {
+        n: getattr(found, n) for n in ("absent", "identity", "exclusive", "lacking") if getattr(found, n)
+    }
+    stated |= {
+        n: dict(getattr(found, n)) for n in ("fixed", "derived", "conventions", "ranks") if getattr(found, n)
+    }
     if set(found.free) != set(_built_axes(found)):
         stated["free"] = found.free
     if found.mask:
@@ -60,6 +64,8 @@ def _attributes(found: Found) -> list[str]:
             stated["prefixes_only"] = True
     if found.weights is not None:
         stated["gives_weights"] = True
+    if not found.is_class:
+        stated["is_module"] = False
     return [f"    {name} = {_quoted(value)}" for name, value in stated.items()]
 
 

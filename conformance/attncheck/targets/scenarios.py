@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.ask import Ask
+from attncheck.targets.transforming import TRANSFORMS
 
 Results = Mapping[str, Any]
 Scenario = Callable[[Adapter, Any, dict[str, Tensor], Ask], Results]
@@ -93,19 +94,6 @@ def _with_grad(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask
         return {n: t.detach() for n, t in adapter.call(built, wanted, ask.options).items()}
 
 
-def _autocast(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
-    device = next(iter(inputs.values())).device.type
-    with torch.autocast(device, dtype=torch.bfloat16):
-        return adapter.call(built, inputs, ask.options)
-
-
-def _compiled(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
-    # One program for all sizes: a size baked in by the first call would show in the second.
-    torch._dynamo.reset()
-    fast = torch.compile(built, dynamic=True)
-    return adapter.call(fast, inputs, ask.options)
-
-
 SCENARIOS: Mapping[str, Scenario] = {
     "call": _call,
     "twice": _twice,
@@ -116,6 +104,5 @@ SCENARIOS: Mapping[str, Scenario] = {
     "watched": _watched,
     "inference": _inference,
     "with_grad": _with_grad,
-    "autocast": _autocast,
-    "compiled": _compiled,
+    **TRANSFORMS,
 }

@@ -30,8 +30,15 @@ class Subject:
 
     @cached_property
     def signature(self) -> Signature:
-        """The reference's tensors."""
-        return signature_of(self.mechanism)
+        """The reference's tensors, in the forms in which this target takes them."""
+        signature = signature_of(self.mechanism)
+        if not self.interface.ranks:
+            return signature
+        return replace(signature, inputs=tuple(self._in_form(t) for t in signature.inputs))
+
+    def _in_form(self, shape: TensorShape) -> TensorShape:
+        rank = self.interface.ranks.get(shape.name)
+        return shape if rank is None else replace(shape, ranks=tuple(d for d in shape.ranks if len(d) == rank))
 
     @cached_property
     def reference(self) -> Reference:

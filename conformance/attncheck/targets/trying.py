@@ -27,7 +27,8 @@ SIZE_SETS: tuple[Mapping[str, int], ...] = (
 )
 # Other sizes, to see that a guess was not right by luck.
 _SECOND = {"batch": 3, "heads": 2, "q_len": 4, "kv_len": 6, "head_dim": 5, "v_dim": 7, "model_dim": 10, "query_size": 11,
-           "key_size": 9, "value_size": 14, "channels": 16, "height": 6, "width": 4, "length": 8, "tokens": 4}  # fmt: skip
+           "key_size": 9, "value_size": 14, "channels": 16, "height": 6, "width": 4, "length": 8, "tokens": 4, "kernel": 5, "gate_kernel": 7, "reduction": 4,
+           "stride": 2}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Try:
     ran: bool
     gap: float
     error: str = ""
+    stage: str = ""
     results: Mapping[str, Tensor] = field(default_factory=dict)
     expected: Mapping[str, Tensor] = field(default_factory=dict)
     raw: Any = None
@@ -69,18 +71,21 @@ def attempt(found: Found, target: Any, case: Case, *, built: Any = None, load: b
     subject = subject_of(found, mechanism)
     ask = subject.ask(case)
     adapter = FoundAdapter(found, target)
+    stage = "constructor"
     try:
         instance = built if built is not None else instance_of(adapter, ask)
         parameters = {n: make(r) for n, r in ask.parameters.items()}
         inputs = {n: make(r) for n, r in ask.inputs.items()}
         with torch.no_grad():
+            stage = "weights"
             if load:
                 adapter.load(instance, parameters, ask.names)
+            stage = "forward"
             results = adapter.call(instance, inputs, ask.options)
     except (Exception, SystemExit) as error:
-        return Try(False, float("inf"), f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return Try(False, float("inf"), f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", stage)
     expected = expected_of(subject, ask)
-    return Try(True, gap_between(results["out"], expected["out"]), "", results, expected)
+    return Try(True, gap_between(results["out"], expected["out"]), results=results, expected=expected)
 
 
 class Comparison:

@@ -38,7 +38,8 @@ class WrittenAdapter:
         if not inputs:
             raise UsageError(
                 f"the adapter's call takes {', '.join(parameters) or 'nothing'}; "
-                f"expected {', '.join(required)}, or an attribute `inputs` that says what each tensor stands for"
+                f"expected {', '.join(required)}, "
+                "or an attribute `inputs` that says what each tensor stands for"
             )
         options = {o.name for o in self.mechanism.contract.options}
         built = set(_named(self.written.build)) if hasattr(self.written, "build") else set()
@@ -61,6 +62,9 @@ class WrittenAdapter:
             maskings=tuple(getattr(self.written, "maskings", ())),
             varies=dict(getattr(self.written, "varies", {})),
             prefixes_only=bool(getattr(self.written, "prefixes_only", False)),
+            lacking=str(getattr(self.written, "lacking", "")),
+            ranks=dict(getattr(self.written, "ranks", {})),
+            is_module=bool(getattr(self.written, "is_module", True)),
             exclusive=tuple(getattr(self.written, "exclusive", ())),
             refuses=tuple(getattr(self.written, "refuses", ())),
             notes=(f"adapter written by hand: {type(self.written).__name__}",),

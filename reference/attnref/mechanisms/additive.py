@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from attnref._checked import checked
-from attnref._mechanism import BrokenLaw, Citation, Contract, Law, Mechanism, Rule
+from attnref._mechanism import BrokenLaw, Citation, Contract, Law, Mechanism, Option, Rule
 from attnref.mechanisms.masked_softmax import masked_softmax
 
 
@@ -20,6 +20,9 @@ def additive(
     key_weight: Float[Tensor, "hidden key_size"],
     score_weight: Float[Tensor, "1 hidden"],
     valid_lens: Int[Tensor, "batch q_len"] | Int[Tensor, " batch"] | None = None,
+    query_bias: Float[Tensor, " hidden"] | None = None,
+    key_bias: Float[Tensor, " hidden"] | None = None,
+    score_bias: Float[Tensor, "1"] | None = None,
     *,
     need_weights: bool = False,
 ) -> (
@@ -29,33 +32,34 @@ def additive(
     """Average the values, weighted by softmax(w_vᵀ tanh(W_q q + W_k k)) over the valid keys.
 
     `valid_lens` counts the keys, from the first, that a sample (or each of its queries) may
-    attend to. A query without valid keys gets zeros. Nothing is scaled and nothing has a bias.
+    attend to. A query without valid keys gets zeros. Nothing is scaled. The paper has no biases;
+    that of the scores changes nothing, as softmax ignores what all keys share.
 
     Differs from: d2l.AdditiveAttention, which has dropout and keeps its last weights.
 
     Source: Bahdanau et al. 2015, appendix A.1.2, arXiv:1409.0473.
     Raises: ShapeError if axes do not agree or a length is no integer.
     """
-    projected_queries = linear(queries, query_weight)[:, :, None]
-    projected_keys = linear(keys, key_weight)[:, None]
+    projected_queries = linear(queries, query_weight, query_bias)[:, :, None]
+    projected_keys = linear(keys, key_weight, key_bias)[:, None]
     features = torch.tanh(projected_queries + projected_keys)
-    scores = einsum(features, score_weight[0], "b i j h, h -> b i j")
+    scores = linear(features, score_weight, score_bias)[..., 0]
     weights = masked_softmax(scores, valid_lens)
     out = einsum(weights, values, "b i j, b j d -> b i d")
     return (out, weights) if need_weights else out
 
 
 class Additive(nn.Module):
-    """`additive` with the three weights as parameters."""
+    """`additive` with the three weights as parameters; the paper's have no bias."""
 
-    def __init__(self, query_size: int, key_size: int, hidden: int) -> None:
+    def __init__(self, query_size: int, key_size: int, hidden: int, *, bias: bool = False) -> None:
         super().__init__()
         if hidden < 1:
             raise ValueError(f"additive: hidden must be at least 1, got hidden={hidden}")
         self.query_size, self.key_size, self.hidden = query_size, key_size, hidden
-        self.query = nn.Linear(query_size, hidden, bias=False)
-        self.key = nn.Linear(key_size, hidden, bias=False)
-        self.score = nn.Linear(hidden, 1, bias=False)
+        self.query = nn.Linear(query_size, hidden, bias=bias)
+        self.key = nn.Linear(key_size, hidden, bias=bias)
+        self.score = nn.Linear(hidden, 1, bias=bias)
 
     @checked
     def forward(
@@ -73,7 +77,7 @@ class Additive(nn.Module):
         """Attend from queries to keys and values."""
         return additive(
             queries, keys, values, self.query.weight, self.key.weight, self.score.weight,
-            valid_lens, need_weights=need_weights,
+            valid_lens, self.query.bias, self.key.bias, self.score.bias, need_weights=need_weights,
         )  # fmt: skip
 
 
@@ -95,6 +99,7 @@ MECHANISM = Mechanism(
     contract=Contract(
         rules=(Rule("hidden >= 1", "without hidden units every score is zero"),),
         lengths={"valid_lens": "kv_len"},
+        options=(Option("bias", (False, True), "whether projections and scores have a bias"),),
         laws=(
             Law("ignores_key_order", axes=("kv_len",)),
             Law("follows_query_order", axes=("q_len",)),
