@@ -89,7 +89,7 @@ class Questions:
         for name, recipe in ask.inputs.items():
             lines += self._tensor(name, recipe, index)
             names[name] = self.variables[name, recipe]
-        lines += self._weights(index, ask)
+        lines += self._weights(ask)
         if ask.train != self.training and self.is_module:
             self.training = ask.train
             lines.append("module.train()" if ask.train else "module.eval()")
@@ -119,16 +119,15 @@ class Questions:
         self.variables[name, recipe] = own
         return lines
 
-    def _weights(self, index: int, ask: Ask) -> Lines:
-        """What a question changes of the target's weights: those that were edited, from where they started."""
+    def _weights(self, ask: Ask) -> Lines:
+        """What a question changes of the target's weights, from where they started."""
         changed = self.edits_of(ask)
         if changed and self.placements:
             entries = [f"{n!r}: {self._chain(f'weights[{n!r}]', r)}" for n, r in changed.items()]
             wanted = "load({**weights, " + ", ".join(entries) + "})"
         elif changed:
-            entries = [
-                f"{self._own(n)!r}: {self._chain(f'start[{self._own(n)!r}]', r)}" for n, r in changed.items()
-            ]
+            own = {self._own(n): r for n, r in changed.items()}
+            entries = [f"{n!r}: {self._chain(f'start[{n!r}]', r)}" for n, r in own.items()]
             wanted = "module.load_state_dict({**start, " + ", ".join(entries) + "})"
         elif self.edits_weights:
             wanted = "load(weights)" if self.placements else "module.load_state_dict(start)"

@@ -1,0 +1,198 @@
+"""A rendered adapter is Python that builds, loads and calls a target as the found one does."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from attncheck.strategies.tolerance import difference
+from attncheck.targets.bench import Bench
+from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.loading import load
+from attncheck.targets.opening import find_for
+from attncheck.targets.pruning import pruned
+from attncheck.targets.rendering import rendered
+from attncheck.targets.subject import Subject
+from attncheck.targets.trying import case_for
+from attncheck.targets.written import WrittenAdapter, written_adapter
+
+SEPARATE = """
+import torch
+from torch import nn
+class Separate(nn.Module):
+    def __init__(self, d_model, num_heads, bias=True):
+        super().__init__()
+        self.h = num_heads
+        self.q, self.k, self.v, self.o = (nn.Linear(d_model, d_model, bias=bias) for _ in range(4))
+    def forward(self, query, key, value, key_padding_mask=None, need_weights=False):
+        q, k, v = (
+            f(t).unflatten(-1, (self.h, -1)).transpose(1, 2)
+            for f, t in ((self.q, query), (self.k, key), (self.v, value))
+        )
+        scores = q @ k.mT / q.shape[-1] ** 0.5
+        if key_padding_mask is not None:
+            scores = scores.masked_fill(key_padding_mask[:, None, None], float("-inf"))
+        weights = scores.softmax(-1)
+        out = self.o((weights @ v).transpose(1, 2).flatten(2))
+        return (out, weights) if need_weights else (out, None)
+"""
+PACKED = """
+from torch import nn
+class Packed(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.heads = config.n_head
+        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.proj = nn.Linear(config.n_embd, config.n_embd)
+    def forward(self, x):
+        b, n, c = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)
+        return self.proj((weights @ v).transpose(1, 2).reshape(b, n, c))
+"""
+HEAD_LIST = """
+import torch
+from torch import nn
+class Head(nn.Module):
+    def __init__(self, n_embd, head_size):
+        super().__init__()
+        self.key, self.query, self.value = (nn.Linear(n_embd, head_size, bias=False) for _ in range(3))
+    def forward(self, x):
+        weights = (self.query(x) @ self.key(x).mT * self.key.out_features ** -0.5).softmax(-1)
+        return weights @ self.value(x)
+class Listed(nn.Module):
+    def __init__(self, n_embd, num_heads):
+        super().__init__()
+        self.heads = nn.ModuleList(Head(n_embd, n_embd // num_heads) for _ in range(num_heads))
+        self.proj = nn.Linear(n_embd, n_embd)
+    def forward(self, x):
+        return self.proj(torch.cat([head(x) for head in self.heads], dim=-1))
+"""
+LENGTH_FIRST = """
+from torch import nn
+class Sequential(nn.Module):
+    def __init__(self, dim_x, dim_y, hidden_dim):
+        super().__init__()
+        self.q = nn.Linear(dim_x, hidden_dim)
+        self.k, self.v = nn.Linear(dim_y, hidden_dim), nn.Linear(dim_y, hidden_dim)
+    def forward(self, x, y):
+        q, k, v = (t.transpose(0, 1) for t in (self.q(x), self.k(y), self.v(y)))
+        return ((q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v).transpose(0, 1)
+"""
+CAUSAL = """
+import torch
+def causal_attention(q, k, v, is_causal=False, attn_mask=None):
+    scores = q @ k.mT * q.shape[-1] ** -0.5
+    if attn_mask is not None:
+        scores = scores + attn_mask
+    if is_causal:
+        scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), float("-inf"))
+    return scores.softmax(-1) @ v
+"""
+STYLES = {
+    "Separate": (SEPARATE, "multi_head"),
+    "Packed": (PACKED, "multi_head"),
+    "Listed": (HEAD_LIST, "multi_head"),
+    "Sequential": (LENGTH_FIRST, "cross"),
+    "causal_attention": (CAUSAL, "scaled_dot_product"),
+}
+
+
+@pytest.fixture(params=STYLES)
+def style(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Found, str]:
+    """What was found of one style, and the target's path."""
+    name = request.param
+    source, mechanism = STYLES[name]
+    path = tmp_path / f"styled_{name.lower()}.py"
+    path.write_text(source)
+    target = f"{path}:{name}"
+    found = find_for(load(target), target, mechanism, {}, lambda _: None)
+    assert found.certainty == "verified"
+    return pruned(found, load(target)), target
+
+
+def written(found: Found, target: str) -> WrittenAdapter:
+    """The adapter that the rendered source defines."""
+    place = Path(target.rpartition(":")[0])
+    file = place.with_name(f"adapter_of_{place.name}")
+    file.write_text(rendered(found, target))
+    return written_adapter(load(f"{file}:Adapter"))
+
+
+def test_the_interface_is_the_found_one(style: tuple[Found, str]) -> None:
+    found, target = style
+    expected = FoundAdapter(found, load(target)).interface
+
+    actual = written(found, target).interface
+
+    for name in ("inputs", "absent", "identity", "derived", "fixed", "loads", "gives", "varies", "maskings",
+                 "exclusive", "conventions", "ranks", "lacking", "is_module"):  # fmt: skip
+        assert getattr(actual, name) == getattr(expected, name), name
+    assert set(actual.takes) == set(expected.takes)
+    assert set(actual.free) == set(expected.free)
+
+
+@pytest.mark.parametrize("masking", ["", "padding_mask"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_answers_and_gradients_are_the_found_adapters(
+    style: tuple[Found, str], masking: str, causal: bool
+) -> None:
+    found, target = style
+    adapter = FoundAdapter(found, load(target))
+    subject = Subject(adapter.mechanism, adapter.interface)
+    masking = masking if subject.masking else ""
+    options = {"causal": causal and not masking} if "causal" in found.takes else {}
+    case = case_for(found, adapter.mechanism, {}, options=options, masking=masking)
+    assert case is not None
+    ask = subject.ask(case, gradients=(*subject.inputs, *subject.parameters(case)))
+
+    expected, actual = Bench(adapter).perform(ask), Bench(written(found, target)).perform(ask)
+
+    assert expected.trouble is None
+    assert actual.trouble is None
+    assert actual.tensors.keys() == expected.tensors.keys() - {f"grad.{n}" for n in found.absent}
+    for name, tensor in actual.tensors.items():
+        # The same operations on the same numbers: not one bit may differ but for the order of sums.
+        assert difference(tensor, expected.tensors[name]).gap < 1e-12, name
+
+
+def test_a_configuration_lists_only_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "styled_config.py"
+    path.write_text(PACKED)
+    target = f"{path}:Packed"
+
+    found = pruned(find_for(load(target), target, "multi_head", {}, lambda _: None), load(target))
+
+    assert dict(found.arguments) == {"n_embd": "model_dim", "n_head": "heads"}
+    assert "Packed(SimpleNamespace(n_embd=model_dim, n_head=heads))" in rendered(found, target)
+
+
+def test_a_module_of_a_package_is_imported_by_name() -> None:
+    target = "torch.nn.functional:scaled_dot_product_attention"
+    found = find_for(load(target), target, "scaled_dot_product", {}, lambda _: None)
+
+    source = rendered(found, target)
+
+    assert "from torch.nn.functional import scaled_dot_product_attention" in source
+    assert "sys.path" not in source
+    assert len(source.splitlines()) < 40
+
+
+def test_gradients_are_not_told_where_load_does_arithmetic(tmp_path: Path) -> None:
+    class Doubled:
+        mechanism = "cross"
+
+        def build(self, query_size: int, key_size: int, hidden: int) -> torch.nn.Module:
+            return torch.nn.Linear(query_size, hidden)
+
+        def load(self, module: torch.nn.Linear, weights: dict[str, torch.Tensor]) -> None:
+            module.weight.copy_(weights["query.weight"] * 2)
+
+        def call(self, module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return module(x)
+
+    adapter = written_adapter(Doubled)
+    names = {"query_size": 3, "key_size": 5, "hidden": 2}
+    weights = {"query.weight": torch.zeros(2, 3, dtype=torch.float64)}
+
+    assert adapter.parameter_gradients(adapter.build(names), weights, names) == {}
