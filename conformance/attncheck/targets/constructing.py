@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from attnref import Mechanism
-
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.names import CAUSAL, ZERO, axes_for
+from attnref import Mechanism
 
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
            "max_position_embeddings", "n_positions", "max_tokens", "sequence_length")  # fmt: skip
@@ -38,7 +37,9 @@ class Construction:
     assigned: tuple[str, ...] = field(default=())
 
 
-def constructions(target: Callable[..., Any], mechanism: Mechanism, axes: tuple[str, ...], given: Mapping[str, str]) -> list[Construction]:
+def constructions(
+    target: Callable[..., Any], mechanism: Mechanism, axes: tuple[str, ...], given: Mapping[str, str]
+) -> list[Construction]:
     """Ways to construct `target`, the likeliest first. `given` are arguments a person fixed."""
     parameters = _parameters(target)
     if parameters is None:
@@ -46,7 +47,19 @@ def constructions(target: Callable[..., Any], mechanism: Mechanism, axes: tuple[
     choices = {p.name: _choices(p, mechanism, axes) for p in parameters if p.name not in given}
     lone = [p for p in parameters if p.default is p.empty]
     found = list(_combined(choices, given))
-    if len(lone) == 1 and lone[0].name.lower() in ("config", "cfg", "args", "conf", "params", "opt", "hparams", "configuration", "c", "settings", "options"):
+    if len(lone) == 1 and lone[0].name.lower() in (
+        "config",
+        "cfg",
+        "args",
+        "conf",
+        "params",
+        "opt",
+        "hparams",
+        "configuration",
+        "c",
+        "settings",
+        "options",
+    ):
         found = [_as_config(lone[0].name, mechanism, axes), *found]
     return sorted(found, key=lambda c: c.cost)[:_MOST]
 
@@ -59,7 +72,9 @@ def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
     return [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
-def _choices(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]) -> list[tuple[str | None, float]]:
+def _choices(
+    parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]
+) -> list[tuple[str | None, float]]:
     """Expressions for one argument with their costs; None leaves it at its default."""
     name = parameter.name.lower()
     required = parameter.default is parameter.empty
@@ -79,7 +94,17 @@ def _choices(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
         return [(FACTORS[name], 0.0), *([] if required else [(None, 0.2)])]
     likely = [a for a in axes_for(name) if a in axes]
     found: list[tuple[str | None, float]] = [(axis, 0.1 * i) for i, axis in enumerate(likely)]
-    if name in ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "hidden_dim", "proj_dim", "d_inner", "inner") and {"heads", "head_dim"} <= set(axes):
+    if name in (
+        "inner_dim",
+        "attn_dim",
+        "d_attn",
+        "attention_dim",
+        "qkv_dim",
+        "hidden_dim",
+        "proj_dim",
+        "d_inner",
+        "inner",
+    ) and {"heads", "head_dim"} <= set(axes):
         found.insert(0, ("heads * head_dim", 0.0))
     if required:
         found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
@@ -95,7 +120,9 @@ def _is_size(parameter: inspect.Parameter) -> bool:
     return default is None or (isinstance(default, int) and not isinstance(default, bool))
 
 
-def _combined(choices: Mapping[str, list[tuple[str | None, float]]], given: Mapping[str, str]) -> Iterator[Construction]:
+def _combined(
+    choices: Mapping[str, list[tuple[str | None, float]]], given: Mapping[str, str]
+) -> Iterator[Construction]:
     """Combinations by rising cost; two arguments of one size cost extra."""
     names = list(choices)
     limited = [choices[n][: 8 if len(names) < 5 else 4] for n in names]
@@ -104,7 +131,9 @@ def _combined(choices: Mapping[str, list[tuple[str | None, float]]], given: Mapp
         values = [e for e, _ in combination if e is not None]
         sizes = [v for v in values if v not in (*_CONSTANTS, "dropout")]
         # A constant where a size is wanted hides as much as a size that is there twice.
-        settled = sum(1 for name, (e, _) in zip(names, combination, strict=True) if e in _CONSTANTS and axes_for(name))
+        settled = sum(
+            1 for name, (e, _) in zip(names, combination, strict=True) if e in _CONSTANTS and axes_for(name)
+        )
         repeated = len(sizes) - len(set(sizes)) + settled
         ranked.append((sum(c for _, c in combination) + 0.7 * repeated, repeated, combination))
     ranked.sort(key=lambda pair: pair[0])
@@ -112,7 +141,9 @@ def _combined(choices: Mapping[str, list[tuple[str | None, float]]], given: Mapp
         arguments = {n: e for n, (e, _) in zip(names, combination, strict=True) if e is not None}
         takes = tuple(e for e in ("causal", "bias", "dropout") if e in arguments.values())
         takes += ("height",) if any(e.startswith("(height") for e in arguments.values()) else ()
-        yield Construction({**arguments, **given}, cost, takes=takes, repeated=repeated, assigned=tuple(arguments.values()))
+        yield Construction(
+            {**arguments, **given}, cost, takes=takes, repeated=repeated, assigned=tuple(arguments.values())
+        )
 
 
 def _as_config(name: str, mechanism: Mechanism, axes: tuple[str, ...]) -> Construction:
@@ -129,7 +160,7 @@ def _as_config(name: str, mechanism: Mechanism, axes: tuple[str, ...]) -> Constr
         fields |= dict.fromkeys(LENGTHS, "max(q_len, kv_len)")
     # A configuration that says nothing of them lets them follow from the others.
     defaults = {"head_dim": "model_dim // heads", "v_dim": "model_dim // heads"}
-    for axis, expression in {**{a: e for a, e in mechanism.contract.defaults.items()}, **defaults}.items():
+    for axis, expression in {**dict(mechanism.contract.defaults.items()), **defaults}.items():
         if axis in mechanism.contract.defaults:
             fields = {n: (e if e != axis else expression) for n, e in fields.items()}
     flags = {"bias": "True", "qkv_bias": "True", "attention_bias": "True", "use_bias": "True", "attn_bias": "True",

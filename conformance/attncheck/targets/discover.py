@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from attnref import Mechanism
-from attnref.axes import BY_NAME
 from torch import Tensor, nn
 
 from attncheck.model.case import Case, Scalar
@@ -19,11 +17,21 @@ from attncheck.targets.calling import Calling, callings
 from attncheck.targets.constructing import Construction, constructions
 from attncheck.targets.features import with_features
 from attncheck.targets.found import Found, FoundAdapter
-from attncheck.targets.probing import acts_its_roles, lacking_parameters, stands_apart
 from attncheck.targets.hypotheses import Guess, guesses
-from attncheck.targets.variants import option_groups
+from attncheck.targets.probing import acts_its_roles, lacking_parameters, stands_apart
 from attncheck.targets.subject import Subject
-from attncheck.targets.trying import SIZE_SETS, Comparison, agrees, attempt, case_for, second_sizes, subject_of
+from attncheck.targets.trying import (
+    SIZE_SETS,
+    Comparison,
+    agrees,
+    attempt,
+    case_for,
+    second_sizes,
+    subject_of,
+)
+from attncheck.targets.variants import option_groups
+from attnref import Mechanism
+from attnref.axes import BY_NAME
 
 Progress = Callable[[str], None]
 _SECONDS = 20.0
@@ -70,7 +78,11 @@ class Search:
     @property
     def late(self) -> bool:
         """Whether the search has taken its time, or has seen enough that runs but does not agree."""
-        return time.monotonic() - self.started > _SECONDS or self.compared > _COMPARISONS or self.plausible > _PLAUSIBLE
+        return (
+            time.monotonic() - self.started > _SECONDS
+            or self.compared > _COMPARISONS
+            or self.plausible > _PLAUSIBLE
+        )
 
     def keep(self, rank: float, found: Found) -> None:
         """Remember the most likely guess that could not be verified."""
@@ -78,7 +90,13 @@ class Search:
             self.best = (rank, found)
 
 
-def discover(target: Any, mechanism: Mechanism, *, init: Mapping[str, str] | None = None, progress: Progress = lambda _: None) -> Found:
+def discover(
+    target: Any,
+    mechanism: Mechanism,
+    *,
+    init: Mapping[str, str] | None = None,
+    progress: Progress = lambda _: None,
+) -> Found:
     """Find out how `target` is built and called as `mechanism`. Raises NoAdapterError with what was tried."""
     search = Search(target, mechanism, progress)
     for plan in _plans(search, init or {}):
@@ -112,7 +130,9 @@ def _plans(search: Search, init: Mapping[str, str]) -> Iterator[_Plan]:
         yield from _function_plans(search)
         return
     axes = constructor_axes(search.mechanism)
-    for construction in constructions(search.target, search.mechanism, axes or signature_of(search.mechanism).axes, init):
+    for construction in constructions(
+        search.target, search.mechanism, axes or signature_of(search.mechanism).axes, init
+    ):
         for derived in _derived_sizes(search.mechanism, construction):
             base = Found(
                 search.mechanism.id, search.target.__qualname__, {}, (),
@@ -132,7 +152,14 @@ def _built_plans(search: Search, construction: Construction, base: Found) -> Ite
         if own is None:
             continue
         for group in option_groups(search.mechanism, base, sizes):
-            yield _Plan(construction, sizes, replace(base, fixed=group[0]), own, construction.cost + index, tuple(group))
+            yield _Plan(
+                construction,
+                sizes,
+                replace(base, fixed=group[0]),
+                own,
+                construction.cost + index,
+                tuple(group),
+            )
         return
 
 
@@ -181,7 +208,9 @@ def _shapes_built(search: Search, base: Found, sizes: Mapping[str, int]) -> dict
     if not isinstance(built, nn.Module):
         return {} if callable(built) else None
     own = {n: tuple(p.shape) for n, p in built.named_parameters() if p.requires_grad}
-    return own | {n: tuple(b.shape) for n, b in built.named_buffers() if n.endswith(("running_mean", "running_var"))}
+    return own | {
+        n: tuple(b.shape) for n, b in built.named_buffers() if n.endswith(("running_mean", "running_var"))
+    }
 
 
 def _with_all_inputs(base: Found, mechanism: Mechanism) -> Found:
@@ -196,7 +225,11 @@ def _try_plan(search: Search, plan: _Plan) -> Found | None:
         if search.late:
             return None
         base = replace(
-            plan.base, inputs=calling.inputs, call=calling.arguments, result_layout=calling.layout, ranks=calling.ranks
+            plan.base,
+            inputs=calling.inputs,
+            call=calling.arguments,
+            result_layout=calling.layout,
+            ranks=calling.ranks,
         )
         found = _try_calling(search, plan, base, calling)
         if found is not None:
@@ -303,7 +336,9 @@ def places_of(base: Found, target: Any, case: Any) -> list[str]:
     return [n for n in dir(raw) if not n.startswith("_") and isinstance(getattr(raw, n, None), Tensor)]
 
 
-def _try_guesses(search: Search, plan: _Plan, base: Found, possible: list[Guess], rank: float) -> Found | None:
+def _try_guesses(
+    search: Search, plan: _Plan, base: Found, possible: list[Guess], rank: float
+) -> Found | None:
     """The first assignment of weights that agrees with a variant of the reference at two sets of sizes."""
     first = case_for(base, search.mechanism, plan.sizes)
     assert first is not None
@@ -326,7 +361,11 @@ def _try_guesses(search: Search, plan: _Plan, base: Found, possible: list[Guess]
     if possible:
         search.keep(rank + penalty, _settled(base, search.target, first, possible))
     else:
-        lacking = lacking_parameters(plan.own, parameter_shapes(search.mechanism, {**first.names, **base.fixed}), first.sizes.get("heads", 1))
+        lacking = lacking_parameters(
+            plan.own,
+            parameter_shapes(search.mechanism, {**first.names, **base.fixed}),
+            first.sizes.get("heads", 1),
+        )
         search.keep(rank + penalty + 20, replace(base, loads=False, certainty="guessed", lacking=lacking))
     return None
 
@@ -384,15 +423,27 @@ def _explanation(search: Search) -> str:
     name = getattr(search.target, "__name__", str(search.target))
     lines = [f"could not find out how to build and call {name} as {search.mechanism.id}"]
     if search.constructor_error and not search.called:
-        lines.append(f"  no way to construct it worked ({search.built} tried); the last: {search.constructor_error}")
+        lines.append(
+            f"  no way to construct it worked ({search.built} tried); the last: {search.constructor_error}"
+        )
     elif search.last_error:
         lines.append(f"  {search.called} ways to call it were tried; the last: {search.last_error}")
-    lines += ["", "say how it is constructed, for example:", f"  {_init_hint(search)}", "", "or write an adapter (--adapter my_adapter.py:Adapter):"]
+    lines += [
+        "",
+        "say how it is constructed, for example:",
+        f"  {_init_hint(search)}",
+        "",
+        "or write an adapter (--adapter my_adapter.py:Adapter):",
+    ]
     return "\n".join([*lines, *(f"  {line}" for line in _template(search, name))])
 
 
 def _init_hint(search: Search) -> str:
-    names = [p.name for p in inspect.signature(search.target).parameters.values() if p.default is p.empty] if isinstance(search.target, type) else []
+    names = (
+        [p.name for p in inspect.signature(search.target).parameters.values() if p.default is p.empty]
+        if isinstance(search.target, type)
+        else []
+    )
     axes = constructor_axes(search.mechanism) or ("model_dim",)
     pairs = [f"--init {n}={axes[i % len(axes)]}" for i, n in enumerate(names)] or [f"--init dim={axes[0]}"]
     return " ".join(pairs)
@@ -425,6 +476,11 @@ def parameter_shapes_hint(mechanism: Mechanism) -> list[str]:
     known = inspect.signature(mechanism.module).parameters
     try:
         with torch.device("meta"):
-            return [n for n, _ in build_reference(mechanism, {a: BASE[a] for a in BASE if a in known}).named_parameters()]
+            return [
+                n
+                for n, _ in build_reference(
+                    mechanism, {a: BASE[a] for a in BASE if a in known}
+                ).named_parameters()
+            ]
     except ValueError:
         return []

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from attnref import Mechanism
 from torch import Tensor, nn
 
 from attncheck.model.case import Case
@@ -17,6 +16,7 @@ from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.masks import MaskForm, forms
 from attncheck.targets.names import BIASES, CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, is_mask
 from attncheck.targets.trying import SIZE_SETS, Try, agrees, attempt, case_for, instance_of, subject_of
+from attnref import Mechanism
 
 
 def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
@@ -99,9 +99,15 @@ def _with_causal(found: Found, target: Any, mechanism: Mechanism) -> Found:
     if not _option(mechanism, "causal"):
         return found
     by_constructor = "causal" in found.takes
-    argument = next((p for p in _unused(found, target) if p.name.lower() in CAUSAL and p.default is not p.empty), None)
+    argument = next(
+        (p for p in _unused(found, target) if p.name.lower() in CAUSAL and p.default is not p.empty), None
+    )
     if argument is not None and not by_constructor:
-        tried = replace(found, switches={**found.switches, "causal": f"{argument.name}=causal"}, takes=(*found.takes, "causal"))
+        tried = replace(
+            found,
+            switches={**found.switches, "causal": f"{argument.name}=causal"},
+            takes=(*found.takes, "causal"),
+        )
         if _runs(tried, target, mechanism, {"causal": True}):
             found, by_constructor = tried, True
     return _with_alignment(found, target, mechanism) if by_constructor else found
@@ -188,7 +194,9 @@ def _try_mask(found: Found, target: Any, mechanism: Mechanism, form: MaskForm) -
     trial = attempt(found, target, case)
     if trial.ran and agrees(trial.gap):
         # Equal batch and heads, or equal lengths, would let two forms pass: other sizes decide.
-        changed = case_for(found, mechanism, {"batch": 4, "heads": 2, "model_dim": 6, "head_dim": 3}, masking=case.masking)
+        changed = case_for(
+            found, mechanism, {"batch": 4, "heads": 2, "model_dim": 6, "head_dim": 3}, masking=case.masking
+        )
         again = attempt(found, target, changed) if changed is not None else trial
         return again if again.ran else trial
     return trial
@@ -222,7 +230,11 @@ def _with_dropout(found: Found, target: Any) -> Found:
     argument = next((p for p in _unused(found, target) if p.name.lower() in ZERO), None)
     if argument is None or "dropout" in found.takes or isinstance(argument.default, bool):
         return found
-    return replace(found, switches={**found.switches, "dropout": f"{argument.name}=dropout"}, takes=(*found.takes, "dropout"))
+    return replace(
+        found,
+        switches={**found.switches, "dropout": f"{argument.name}=dropout"},
+        takes=(*found.takes, "dropout"),
+    )
 
 
 def _with_switch(
@@ -234,7 +246,9 @@ def _with_switch(
     argument = next((p for p in _unused(found, target) if p.name.lower() in names), None)
     if argument is None:
         return found
-    tried = replace(found, switches={**found.switches, option: f"{argument.name}={option}"}, takes=(*found.takes, option))
+    tried = replace(
+        found, switches={**found.switches, option: f"{argument.name}={option}"}, takes=(*found.takes, option)
+    )
     return tried if _runs(tried, target, mechanism, {option: value}) else found
 
 
@@ -256,7 +270,11 @@ def _with_weights(found: Found, target: Any, mechanism: Mechanism) -> Found:
     asked = found
     argument = next((p for p in _unused(found, target) if p.name.lower() in NEED_WEIGHTS), None)
     if argument is not None:
-        asked = replace(found, switches={**found.switches, "need_weights": f"{argument.name}=need_weights"}, takes=(*found.takes, "need_weights"))
+        asked = replace(
+            found,
+            switches={**found.switches, "need_weights": f"{argument.name}=need_weights"},
+            takes=(*found.takes, "need_weights"),
+        )
     case = _case(asked, mechanism, options={"need_weights": True})
     if case is None:
         return found
@@ -280,7 +298,12 @@ def _with_weights(found: Found, target: Any, mechanism: Mechanism) -> Found:
 
 def _returning(found: Found, place: str, how: str) -> Found:
     result = found.result or "0"
-    return replace(found, weights=place, result=result if place.isdigit() else found.result, conventions={**found.conventions, "weights_returned": how})
+    return replace(
+        found,
+        weights=place,
+        result=result if place.isdigit() else found.result,
+        conventions={**found.conventions, "weights_returned": how},
+    )
 
 
 def _tensors_in(raw: Any) -> list[tuple[str, Tensor]]:
@@ -293,12 +316,19 @@ def _tensors_in(raw: Any) -> list[tuple[str, Tensor]]:
 
 def notes_of(found: Found) -> tuple[str, ...]:
     """Everything that was assumed, a line each, as the header prints it."""
-    arguments = ", ".join(f"{n}={e}" for n, e in found.arguments.items()) if not found.config else f"{found.config}=namespace"
+    arguments = (
+        ", ".join(f"{n}={e}" for n, e in found.arguments.items())
+        if not found.config
+        else f"{found.config}=namespace"
+    )
     lines = [f"built as {found.qualname}({arguments})"] if found.is_class else []
     call = ", ".join(f"{a.name + '=' if a.name else ''}{a.tensor or a.constant}" for a in found.call)
     lines.append(f"called with ({call}), {found.result_layout or 'as the reference'}")
     if any(len(roles) > 1 for roles in found.inputs.values()):
-        lines.append("one tensor plays several roles: " + "; ".join(f"{n} is {', '.join(r)}" for n, r in found.inputs.items() if len(r) > 1))
+        lines.append(
+            "one tensor plays several roles: "
+            + "; ".join(f"{n} is {', '.join(r)}" for n, r in found.inputs.items() if len(r) > 1)
+        )
     if found.result:
         lines.append(f"the output is part {found.result!r} of what comes back")
     if found.mask:
@@ -306,7 +336,13 @@ def notes_of(found: Found) -> tuple[str, ...]:
     if found.biased:
         lines.append(f"bias: {found.biased}, added to the logits")
     if found.placements:
-        lines.append("weights: " + "; ".join(f"{p.target} = {', '.join(p.roles)}{' as ' + p.pattern if p.pattern else ''}" for p in found.placements))
+        lines.append(
+            "weights: "
+            + "; ".join(
+                f"{p.target} = {', '.join(p.roles)}{' as ' + p.pattern if p.pattern else ''}"
+                for p in found.placements
+            )
+        )
     if found.absent:
         lines.append(f"without {', '.join(found.absent)}")
     if found.exclusive:
@@ -314,7 +350,11 @@ def notes_of(found: Found) -> tuple[str, ...]:
     if found.fixed:
         lines.append("always " + ", ".join(f"{n}={v}" for n, v in found.fixed.items()))
     if found.derived:
-        lines.append("sizes fixed by the target: " + ", ".join(f"{a} = {e}" for a, e in found.derived.items()))
+        lines.append(
+            "sizes fixed by the target: " + ", ".join(f"{a} = {e}" for a, e in found.derived.items())
+        )
     if found.certainty != "verified":
-        lines.append(f"not verified: the output differs from the reference's; the adapter is {found.certainty}")
+        lines.append(
+            f"not verified: the output differs from the reference's; the adapter is {found.certainty}"
+        )
     return tuple(lines)

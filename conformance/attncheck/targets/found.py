@@ -6,9 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from attnref import Mechanism
-from attnref._signature import TensorShape
-from attnref.catalogue import BY_ID
 from torch import Tensor, nn
 
 from attncheck.model.case import Scalar
@@ -19,6 +16,9 @@ from attncheck.targets.layouts import layout
 from attncheck.targets.masks import MaskForm
 from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement
+from attnref import Mechanism
+from attnref._signature import TensorShape
+from attnref.catalogue import BY_ID
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _placements(data: Any) -> tuple[Placement, ...]:
 
 def value_of(expression: str, names: Mapping[str, Scalar]) -> Any:
     """The value of an adapter's expression over sizes and options."""
-    return eval(expression, {"__builtins__": {"max": max, "min": min}}, dict(names))  # noqa: S307
+    return eval(expression, {"__builtins__": {"max": max, "min": min}}, dict(names))
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,9 @@ class FoundAdapter:
         if argument.constant:
             return value_of(argument.constant, options)
         names = argument.tensor.split(",")
-        tensors = [layout(self._shape(n), inputs[n].dim(), argument.layout).to_target(inputs[n]) for n in names]
+        tensors = [
+            layout(self._shape(n), inputs[n].dim(), argument.layout).to_target(inputs[n]) for n in names
+        ]
         if argument.pack == "last":
             return torch.cat(tensors, dim=-1)
         if argument.pack == "dict":
@@ -218,7 +220,9 @@ class FoundAdapter:
     def _shape(self, name: str) -> TensorShape:
         return signature_of(self.mechanism)[self.found.inputs[name][0]]
 
-    def _switch(self, named: dict[str, Any], options: Mapping[str, Scalar], inputs: Mapping[str, Tensor]) -> None:
+    def _switch(
+        self, named: dict[str, Any], options: Mapping[str, Scalar], inputs: Mapping[str, Tensor]
+    ) -> None:
         """Options of the call, and the mask, as the target understands them."""
         for option, text in self.found.switches.items():
             name, expression = text.split("=", 1)
@@ -290,5 +294,3 @@ def picked(result: Any, place: str, built: Any) -> Any:
 def adapter_from_json(data: Mapping[str, Any], target: Any) -> FoundAdapter:
     """The adapter that was found in another process."""
     return FoundAdapter(Found.from_json(data), target)
-
-

@@ -92,7 +92,11 @@ def _fold_heads(own: Mapping[str, Shape], heads: int) -> dict[str, Shape]:
     folded = dict(own)
     for template, names in groups.items():
         complete = [template.format(i) for i in range(heads)]
-        if sorted(names) == sorted(complete) and len({own[n] for n in names}) == 1 and all(n in folded for n in names):
+        if (
+            sorted(names) == sorted(complete)
+            and len({own[n] for n in names}) == 1
+            and all(n in folded for n in names)
+        ):
             for name in names:
                 del folded[name]
             folded[template] = (heads, *own[names[0]])
@@ -109,19 +113,33 @@ def _in_order(own: Mapping[str, Shape], reference: Mapping[str, Shape]) -> Guess
         if _squeezed(own[name]) != _squeezed(reference[role]):
             return None
         placements.append(Placement(name, (role,)))
-    agreed = sum(layer_role(n) is not None and layer_role(n) == layer_role(r) for n, r in zip(own, reference, strict=True))
+    agreed = sum(
+        layer_role(n) is not None and layer_role(n) == layer_role(r)
+        for n, r in zip(own, reference, strict=True)
+    )
     exact = list(own) == list(reference)
     named = [n for n in own if layer_role(n)]
-    return Guess(tuple(placements), (), (), -1.0 if exact else 0.5 + len(named) - agreed, named=exact or agreed == len(named) > 0)
+    return Guess(
+        tuple(placements),
+        (),
+        (),
+        -1.0 if exact else 0.5 + len(named) - agreed,
+        named=exact or agreed == len(named) > 0,
+    )
 
 
 def _squeezed(shape: Shape) -> Shape:
     return tuple(size for size in shape if size != 1)
 
 
-def _search(mine: Sequence[Layer], theirs: Sequence[Layer], heads: int | None, reference: Mapping[str, Shape]) -> list[Guess]:
+def _search(
+    mine: Sequence[Layer], theirs: Sequence[Layer], heads: int | None, reference: Mapping[str, Shape]
+) -> list[Guess]:
     """Every way to fill all the target's layers, up to a number of them."""
-    fits = [sorted(_fits(layer, theirs, heads, index / max(len(mine), 1)), key=lambda f: f.cost) for index, layer in enumerate(mine)]
+    fits = [
+        sorted(_fits(layer, theirs, heads, index / max(len(mine), 1)), key=lambda f: f.cost)
+        for index, layer in enumerate(mine)
+    ]
     complete: list[Guess] = []
     budget = [60_000]
 
@@ -168,22 +186,41 @@ def _fits(layer: Layer, theirs: Sequence[Layer], heads: int | None, position: fl
                 yield from _packed(layer, [by_path[r] for r in roles], roles, heads)
 
 
-def _single(layer: Layer, other: Layer, role: str | None, heads: int | None, distance: float) -> Iterator[_Fit]:
+def _single(
+    layer: Layer, other: Layer, role: str | None, heads: int | None, distance: float
+) -> Iterator[_Fit]:
     """A layer that is one of the reference's, or a lone tensor that is one of its tensors."""
     told = layer_role(other.path)
-    cost = 0.0 if role is not None and role == told else 3.0 if role is not None and told is not None else 1.0 + distance
+    cost = (
+        0.0
+        if role is not None and role == told
+        else 3.0
+        if role is not None and told is not None
+        else 1.0 + distance
+    )
     named = role is not None and role == told
     if len(layer.tensors) == 1 and len(other.tensors) > 1:
         pairs = [((next(iter(layer.tensors.values()))), tensor) for tensor in other.tensors.values()]
         for mine, wanted in pairs:
             for pattern, extra in _patterns(mine[1], wanted, other.path, heads, mine[0]):
-                yield _Fit((other.path,), (Placement(mine[0], (wanted[0],), pattern),), (wanted[0],), cost + extra, named)
+                yield _Fit(
+                    (other.path,),
+                    (Placement(mine[0], (wanted[0],), pattern),),
+                    (wanted[0],),
+                    cost + extra,
+                    named,
+                )
         return
     if not set(layer.tensors) <= set(other.tensors):
         return
     choices = []
     for leaf, mine in layer.tensors.items():
-        choices.append([(mine[0], other.tensors[leaf][0], p, c) for p, c in _patterns(mine[1], other.tensors[leaf], other.path, heads, mine[0])])
+        choices.append(
+            [
+                (mine[0], other.tensors[leaf][0], p, c)
+                for p, c in _patterns(mine[1], other.tensors[leaf], other.path, heads, mine[0])
+            ]
+        )
     for combination in itertools.product(*choices):
         placements = tuple(Placement(mine, (wanted,), pattern) for mine, wanted, pattern, _ in combination)
         extra = sum(c for *_, c in combination)
@@ -207,7 +244,9 @@ def _interleaved(guess: Guess, reference: Mapping[str, Shape], heads: int) -> Gu
     return replace(guess, placements=tuple(turned), cost=guess.cost + 3.0, named=False)
 
 
-def _patterns(mine: Shape, wanted: tuple[str, Shape], path: str, heads: int | None, name: str) -> Iterator[tuple[str, float]]:
+def _patterns(
+    mine: Shape, wanted: tuple[str, Shape], path: str, heads: int | None, name: str
+) -> Iterator[tuple[str, float]]:
     """Patterns that turn a reference tensor into one of the shape `mine`, each with a cost."""
     role, shape = wanted
     if "{}" in name:
@@ -221,7 +260,13 @@ def _patterns(mine: Shape, wanted: tuple[str, Shape], path: str, heads: int | No
         yield "o i -> i o", (1.5 if shape[0] == shape[1] else 0.0)
     if len(shape) == 2 and len(mine) == 3 and heads:
         yield from _split_heads(mine, shape, path, heads)
-    if len(shape) == 1 and len(mine) == 2 and heads and path in _HEADED_ROWS and mine == (heads, shape[0] // heads):
+    if (
+        len(shape) == 1
+        and len(mine) == 2
+        and heads
+        and path in _HEADED_ROWS
+        and mine == (heads, shape[0] // heads)
+    ):
         yield "", 0.0
 
 
@@ -238,7 +283,9 @@ def _split_heads(mine: Shape, shape: Shape, path: str, heads: int) -> Iterator[t
                 yield f"o (h d) -> {target}", 0.2
 
 
-def _per_head(mine: Shape, role: str, shape: Shape, path: str, heads: int | None) -> Iterator[tuple[str, float]]:
+def _per_head(
+    mine: Shape, role: str, shape: Shape, path: str, heads: int | None
+) -> Iterator[tuple[str, float]]:
     """One tensor of the target for each head: the first axis of `mine` counts them."""
     if not heads or _count(mine) != _count(shape):
         return
@@ -249,11 +296,18 @@ def _per_head(mine: Shape, role: str, shape: Shape, path: str, heads: int | None
             yield "(h d) i -> h i d", 0.3
         elif len(shape) == 1 and _squeezed(mine[1:]) == _squeezed((shape[0] // heads,)):
             yield "(h d) -> h d", 0.0
-    if path == "output" and len(shape) == 2 and shape[1] % heads == 0 and mine[1:] == (shape[0], shape[1] // heads):
+    if (
+        path == "output"
+        and len(shape) == 2
+        and shape[1] % heads == 0
+        and mine[1:] == (shape[0], shape[1] // heads)
+    ):
         yield "o (h d) -> h o d", 0.3
 
 
-def _packed(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], heads: int | None) -> Iterator[_Fit]:
+def _packed(
+    layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], heads: int | None
+) -> Iterator[_Fit]:
     """A layer that holds several of the reference's, in some order of roles, heads and features."""
     if not set(layer.tensors) <= {"weight", "bias"} or not heads:
         return
@@ -273,8 +327,17 @@ def _packed(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], heads
         yield from _concatenated(layer, others, roles, cost, mine, weights)
         return
     rows, columns = sum(w[0] for w in weights), weights[0][1]
-    for order, extra in (("r h d", 0.0), ("h r d", 0.4), ("h d r", 0.8), ("d r h", 1.2), ("r d h", 1.2), ("d h r", 1.2)):
-        for pattern, more in _packed_patterns(order, mine, rows, columns, len(roles), heads, weights[0][0] // heads):
+    for order, extra in (
+        ("r h d", 0.0),
+        ("h r d", 0.4),
+        ("h d r", 0.8),
+        ("d r h", 1.2),
+        ("r d h", 1.2),
+        ("d h r", 1.2),
+    ):
+        for pattern, more in _packed_patterns(
+            order, mine, rows, columns, len(roles), heads, weights[0][0] // heads
+        ):
             yield _packed_fit(layer, others, roles, pattern, order, cost + extra + more)
 
 
@@ -298,7 +361,9 @@ def _side_by_side(layer: Layer, by_path: Mapping[str, Layer]) -> Iterator[_Fit]:
         yield _Fit(("query", "key"), tuple(placements), covered, cost, True)
 
 
-def _packed_biases(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], cost: float) -> Iterator[_Fit]:
+def _packed_biases(
+    layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], cost: float
+) -> Iterator[_Fit]:
     """Biases in one vector, whose weights stand apart."""
     if len(layer.tensors) != 1 or not all("bias" in other.tensors for other in others):
         return
@@ -319,7 +384,11 @@ def _packed_patterns(
         for target in (f"{order} i", f"i {order}"):
             if tuple(sizes[a] for a in target.split()) == mine:
                 yield f"r (h d) i -> {target}", 0.0
-    if len(mine) == 3 and mine in ((count, rows // count, columns), (count, columns, rows // count)) and order == "r h d":
+    if (
+        len(mine) == 3
+        and mine in ((count, rows // count, columns), (count, columns, rows // count))
+        and order == "r h d"
+    ):
         yield ("r (h d) i -> r (h d) i" if mine[2] == columns else "r (h d) i -> r i (h d)"), 0.0
 
 
@@ -331,18 +400,27 @@ def _packed_fit(
         biases = tuple(o.tensors["bias"][0] for o in others if "bias" in o.tensors)
         placements.append(Placement(layer.tensors["bias"][0], biases, f"r (h d) -> ({order})"))
     covered = tuple(role for placement in placements for role in placement.roles)
-    named = re.search(r"qkv|in_proj|c_attn|kv|packed|query_key_value|fused|to_qkv|proj_in|attn", layer.path.lower())
+    named = re.search(
+        r"qkv|in_proj|c_attn|kv|packed|query_key_value|fused|to_qkv|proj_in|attn", layer.path.lower()
+    )
     return _Fit(roles, tuple(placements), covered, cost, bool(named))
 
 
 def _concatenated(
-    layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], cost: float, mine: Shape, weights: Sequence[Shape]
+    layer: Layer,
+    others: Sequence[Layer],
+    roles: tuple[str, ...],
+    cost: float,
+    mine: Shape,
+    weights: Sequence[Shape],
 ) -> Iterator[_Fit]:
     if _squeezed(mine) != _squeezed((sum(w[0] for w in weights), weights[0][1])):
         return
     placements = [Placement(layer.main[0], tuple(o.tensors["weight"][0] for o in others), "cat")]
     if "bias" in layer.tensors:
-        placements.append(Placement(layer.tensors["bias"][0], tuple(o.tensors["bias"][0] for o in others), "cat"))
+        placements.append(
+            Placement(layer.tensors["bias"][0], tuple(o.tensors["bias"][0] for o in others), "cat")
+        )
     covered = tuple(role for placement in placements for role in placement.roles)
     yield _Fit(roles, tuple(placements), covered, cost + 0.2, True)
 
@@ -354,7 +432,9 @@ def _packed_per_head(
     rows, columns = others[0].tensors["weight"][1]
     if layer.main[1] != (heads, len(roles) * rows // heads, columns):
         return
-    placements = [Placement(layer.main[0], tuple(o.tensors["weight"][0] for o in others), "r (h d) i -> h (r d) i")]
+    placements = [
+        Placement(layer.main[0], tuple(o.tensors["weight"][0] for o in others), "r (h d) i -> h (r d) i")
+    ]
     if "bias" in layer.tensors:
         biases = tuple(o.tensors["bias"][0] for o in others)
         placements.append(Placement(layer.tensors["bias"][0], biases, "r (h d) -> h (r d)"))

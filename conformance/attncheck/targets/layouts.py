@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from attnref._signature import TensorShape
 from einops import rearrange
 from torch import Tensor
+
+from attnref._signature import TensorShape
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,20 @@ IMAGES = (
     Layout("channels last", "b c h w -> b h w c", "b h w c -> b c h w"),
 )
 SIGNALS = (Layout("channels first", "", ""), Layout("channels last", "b c l -> b l c", "b l c -> b c l"))
-VOLUMES = (Layout("channels first", "", ""), Layout("channels last", "b c t h w -> b t h w c", "b t h w c -> b c t h w"))
+VOLUMES = (
+    Layout("channels first", "", ""),
+    Layout("channels last", "b c t h w -> b t h w c", "b t h w c -> b c t h w"),
+)
 
 BY_NAME: Mapping[tuple[str, str], Layout] = {
     (kind, layout.name): layout
-    for kind, layouts in (("sequence", SEQUENCES), ("headed", HEADED), ("image", IMAGES), ("signal", SIGNALS), ("volume", VOLUMES))
+    for kind, layouts in (
+        ("sequence", SEQUENCES),
+        ("headed", HEADED),
+        ("image", IMAGES),
+        ("signal", SIGNALS),
+        ("volume", VOLUMES),
+    )
     for layout in layouts
 }
 
@@ -68,7 +78,13 @@ def kind_of(axes: tuple[str, ...]) -> str:
 
 def layouts_of(axes: tuple[str, ...]) -> tuple[Layout, ...]:
     """The layouts to try for a tensor with these axes, the reference's own first."""
-    family = {"image": IMAGES, "volume": VOLUMES, "signal": SIGNALS, "headed": HEADED[:3], "sequence": SEQUENCES}
+    family = {
+        "image": IMAGES,
+        "volume": VOLUMES,
+        "signal": SIGNALS,
+        "headed": HEADED[:3],
+        "sequence": SEQUENCES,
+    }
     return family.get(kind_of(axes), (_SAME,))
 
 

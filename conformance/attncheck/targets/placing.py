@@ -24,7 +24,9 @@ class Placement:
     roles: tuple[str, ...]
     pattern: str = ""
 
-    def place(self, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
+    def place(
+        self, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
+    ) -> None:
         """Copy the reference's tensors into the target's. Raises ValueError if sizes differ."""
         arranged = self._arranged([parameters[role] for role in self.roles], names)
         for name, part in self._parts(arranged, names):

@@ -38,7 +38,9 @@ class Subject:
 
     def _in_form(self, shape: TensorShape) -> TensorShape:
         rank = self.interface.ranks.get(shape.name)
-        return shape if rank is None else replace(shape, ranks=tuple(d for d in shape.ranks if len(d) == rank))
+        return (
+            shape if rank is None else replace(shape, ranks=tuple(d for d in shape.ranks if len(d) == rank))
+        )
 
     @cached_property
     def reference(self) -> Reference:

@@ -156,7 +156,10 @@ def _apart(inputs: Tensors) -> tuple[Tensors, Tensors]:
 
 def _refused(adapter: Adapter, built: Any, inputs: Tensors, ask: Ask, error: Exception) -> Results:
     lines = str(error).strip().splitlines() or [""]
-    return {**adapter.call(built, inputs, ask.options), "refused": f"{type(error).__name__}: {lines[0][:200]}"}
+    return {
+        **adapter.call(built, inputs, ask.options),
+        "refused": f"{type(error).__name__}: {lines[0][:200]}",
+    }
 
 
 TRANSFORMS: Mapping[str, Callable[[Adapter, Any, Tensors, Ask], Results]] = {

@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from attnref import Mechanism
 from torch import Tensor, nn
 
 from attncheck.model.case import Case, Scalar
@@ -16,12 +15,30 @@ from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.subject import Subject, default_options, rules_of
+from attnref import Mechanism
 
 # Sizes to try a guess at: pairwise different first, then such as pickier targets accept.
 SIZE_SETS: tuple[Mapping[str, int], ...] = (
     {},
-    {"model_dim": 32, "heads": 4, "head_dim": 8, "channels": 32, "out_channels": 48, "reduction": 4, "query_size": 24, "key_size": 40},
-    {"model_dim": 64, "heads": 8, "head_dim": 16, "channels": 64, "out_channels": 128, "reduction": 16, "reduced": 16},
+    {
+        "model_dim": 32,
+        "heads": 4,
+        "head_dim": 8,
+        "channels": 32,
+        "out_channels": 48,
+        "reduction": 4,
+        "query_size": 24,
+        "key_size": 40,
+    },
+    {
+        "model_dim": 64,
+        "heads": 8,
+        "head_dim": 16,
+        "channels": 64,
+        "out_channels": 128,
+        "reduction": 16,
+        "reduced": 16,
+    },
     {"channels": 128, "height": 8, "width": 8, "tokens": 16},
     {"height": 7, "width": 7, "channels": 32},
 )
@@ -62,7 +79,14 @@ def second_sizes(changes: Mapping[str, int]) -> Mapping[str, int]:
     """Sizes for the second look at a guess that was found at `changes`."""
     if not changes:
         return _SECOND
-    return {**changes, "batch": 3, "q_len": 4, "kv_len": 6, "height": changes.get("height", 6), "width": changes.get("width", 4)}
+    return {
+        **changes,
+        "batch": 3,
+        "q_len": 4,
+        "kv_len": 6,
+        "height": changes.get("height", 6),
+        "width": changes.get("width", 4),
+    }
 
 
 def attempt(found: Found, target: Any, case: Case, *, built: Any = None, load: bool = True) -> Try:
@@ -83,7 +107,9 @@ def attempt(found: Found, target: Any, case: Case, *, built: Any = None, load: b
             stage = "forward"
             results = adapter.call(instance, inputs, ask.options)
     except (Exception, SystemExit) as error:
-        return Try(False, float("inf"), f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", stage)
+        return Try(
+            False, float("inf"), f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", stage
+        )
     expected = expected_of(subject, ask)
     return Try(True, gap_between(results["out"], expected["out"]), results=results, expected=expected)
 
@@ -91,7 +117,9 @@ def attempt(found: Found, target: Any, case: Case, *, built: Any = None, load: b
 class Comparison:
     """Compares guesses at a target's weights with variants of the reference, computed once."""
 
-    def __init__(self, base: Found, target: Any, case: Case, variants: Sequence[Mapping[str, Scalar]]) -> None:
+    def __init__(
+        self, base: Found, target: Any, case: Case, variants: Sequence[Mapping[str, Scalar]]
+    ) -> None:
         self._base, self._target, self._case, self._variants = base, target, case, variants
         self._expected: dict[object, list[Tensor]] = {}
         self._built: Any = None
@@ -113,7 +141,9 @@ class Comparison:
                 self._built = instance_of(adapter, ask)
             with torch.no_grad():
                 adapter.load(self._built, {n: make(r) for n, r in ask.parameters.items()}, ask.names)
-                return adapter.call(self._built, {n: make(r) for n, r in ask.inputs.items()}, ask.options)["out"]
+                return adapter.call(self._built, {n: make(r) for n, r in ask.inputs.items()}, ask.options)[
+                    "out"
+                ]
         except (Exception, SystemExit):
             return None
 
@@ -121,7 +151,8 @@ class Comparison:
         key = (found.absent, found.identity)
         if key not in self._expected:
             self._expected[key] = [
-                expected_of(subject, _with_options(subject, self._case, variant))["out"] for variant in self._variants
+                expected_of(subject, _with_options(subject, self._case, variant))["out"]
+                for variant in self._variants
             ]
         return self._expected[key]
 

@@ -5,19 +5,20 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
-from attnref import Mechanism
-
 from attncheck.model.case import Scalar
 from attncheck.targets.adapter import parameter_shapes, signature_of
 from attncheck.targets.found import Found
 from attncheck.targets.trying import case_for
+from attnref import Mechanism
 
 _MOST = 128
 # Options of a call that a target may have taken once and for all.
 _CALL = ("causal", "alignment")
 
 
-def option_groups(mechanism: Mechanism, base: Found, sizes: Mapping[str, int]) -> list[list[dict[str, Scalar]]]:
+def option_groups(
+    mechanism: Mechanism, base: Found, sizes: Mapping[str, int]
+) -> list[list[dict[str, Scalar]]]:
     """Values of the options, those that give the reference one set of parameters in one group.
 
     Within a group a single call of the target tells them apart; the defaults come first.
@@ -45,7 +46,10 @@ def _combinations(mechanism: Mechanism, base: Found) -> list[dict[str, Scalar]]:
     defaults: dict[str, Scalar] = {o.name: True for o in biases} | {o.name: o.values[0] for o in settled}
     singles = [{**defaults, o.name: v} for o in settled for v in o.values[1:]]
     names = [o.name for o in settled]
-    every = [{**defaults, **dict(zip(names, v, strict=True))} for v in itertools.product(*(o.values for o in settled))]
+    every = [
+        {**defaults, **dict(zip(names, v, strict=True))}
+        for v in itertools.product(*(o.values for o in settled))
+    ]
     causal: list[dict[str, Scalar]] = []
     if any(o.name == "causal" for o in options):
         causal = [{"causal": True, "alignment": a} for a in ("upper_left", "lower_right")]

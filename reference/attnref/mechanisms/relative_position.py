@@ -175,7 +175,12 @@ MECHANISM = Mechanism(
             Law("table_peak_selects_offset", axes=("tokens",), parameters=("table",)),
             Law("depends_on_table", axes=("tokens",), parameters=("table",), when="tokens > 1"),
             Law("zero_key_gives_the_mean", axes=("tokens",), parameters=("key", "table"), when="with_qkv"),
-            Law("one_key_gives_its_value", axes=("tokens",), parameters=("query", "key", "table"), when="with_qkv"),
+            Law(
+                "one_key_gives_its_value",
+                axes=("tokens",),
+                parameters=("query", "key", "table"),
+                when="with_qkv",
+            ),
             Law("ignores_opposite_rescaling", parameters=("query", "key"), when="with_qkv"),
             Law("ignores_key_bias", parameters=("key.bias",), when="with_qkv and bias"),
             Law("linear_in_values", parameters=("value",), when="with_qkv"),
