@@ -16,7 +16,7 @@ from attncheck.targets.subject import Subject, default_options, rules_of
 _TRIES = 80
 
 
-class _StillFails(Exception):
+class _StillFailsError(Exception):
     """Raised to Hypothesis for every case that shows the finding."""
 
 
@@ -32,7 +32,7 @@ def smallest(check: Check, subject: Subject, finding: Finding, executor: Executo
         found = judged(case)
         if found is not None:
             smaller[0] = found
-            raise _StillFails
+            raise _StillFailsError
 
     _descend(subject, finding.case, attempt)
     return smaller[0]
@@ -65,7 +65,7 @@ def _descend(subject: Subject, start: Case, attempt: Callable[[Case], None]) -> 
 
     try:
         search()
-    except _StillFails:
+    except _StillFailsError:
         return
     except Exception as error:
         # A target that answers now so, now otherwise: Hypothesis calls that flaky. The case stands.

@@ -8,6 +8,7 @@ from typing import Any
 # Taken before a target is imported: it may replace torch's own.
 import torch
 from torch import Tensor, enable_grad, get_default_dtype, is_grad_enabled, nn, no_grad
+from torch.autograd import backward
 from torch.random import get_rng_state, manual_seed
 
 from attncheck.model.recipe import Recipe
@@ -106,7 +107,7 @@ class Bench:
         if isinstance(built, nn.Module):
             built.zero_grad(set_to_none=True)
         try:
-            out.backward(cotangent)
+            backward(out, cotangent)
         except Exception as error:
             raise _BackwardError from error
         gradients: dict[str, Tensor | None] = {n: t.grad for n, t in inputs.items()}

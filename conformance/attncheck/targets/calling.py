@@ -66,7 +66,7 @@ def _documented(text: str) -> inspect.Signature:
 def structures(mechanism: Mechanism) -> list[dict[str, tuple[str, ...]]]:
     """How the reference's inputs may be grouped into tensors, the finest grouping first."""
     required = [t.name for t in signature_of(mechanism).inputs if not t.optional]
-    finest = {name: (name,) for name in required}
+    finest: dict[str, tuple[str, ...]] = {name: (name,) for name in required}
     if required[:3] in (["q", "k", "v"], ["queries", "keys", "values"]):
         q, k, v = required[:3]
         # A rank of its own or different axes forbid sharing: kernel regression's values are no keys.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attncheck.targets.adapter import signature_of
-from attncheck.targets.names import CAUSAL, ZERO, axes_for
+from attncheck.targets.names import ARGUMENTS, CAUSAL, ZERO, axes_for
 from attnref import Mechanism
 
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
@@ -148,8 +148,6 @@ def _combined(
 
 def _as_config(name: str, mechanism: Mechanism, axes: tuple[str, ...]) -> Construction:
     """Every name that a size goes by in published configurations, as fields of one object."""
-    from attncheck.targets.names import ARGUMENTS
-
     fields: dict[str, str] = {}
     for names, meanings in ARGUMENTS.items():
         axis = next((a for a in meanings if a in axes), None)

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from attncheck.model.case import Case, Scalar
 from attncheck.model.errors import NoAdapterError
+from attncheck.strategies.sizes import BASE
 from attncheck.targets.adapter import build_reference, parameter_shapes, signature_of
+from attncheck.targets.bench import Bench
 from attncheck.targets.calling import Calling, callings
 from attncheck.targets.constructing import Construction, constructions
-from attncheck.targets.features import with_features
+from attncheck.targets.features import function_of, raw_result, with_features
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.hypotheses import Guess, guesses
 from attncheck.targets.probing import acts_its_roles, lacking_parameters, stands_apart
@@ -26,6 +28,7 @@ from attncheck.targets.trying import (
     agrees,
     attempt,
     case_for,
+    instance_of,
     second_sizes,
     subject_of,
 )
@@ -220,8 +223,7 @@ def _with_all_inputs(base: Found, mechanism: Mechanism) -> Found:
 
 def _try_plan(search: Search, plan: _Plan) -> Found | None:
     """The verified adapter of a plan; unverified ones are kept in the search."""
-    function = _function(search.target)
-    for calling in callings(function, search.mechanism):
+    for calling in callings(function_of(search.target), search.mechanism):
         if search.late:
             return None
         base = replace(
@@ -235,12 +237,6 @@ def _try_plan(search: Search, plan: _Plan) -> Found | None:
         if found is not None:
             return found
     return None
-
-
-def _function(target: Any) -> Callable[..., Any]:
-    if isinstance(target, type):
-        return target.forward if issubclass(target, nn.Module) else target.__call__  # type: ignore[no-any-return, operator]  # any class
-    return target.forward if isinstance(target, nn.Module) else target  # type: ignore[no-any-return]  # any callable
 
 
 def _try_calling(search: Search, plan: _Plan, base: Found, calling: Calling) -> Found | None:
@@ -324,8 +320,6 @@ def _output_dims(subject: Subject, case: Any) -> Any:
 
 def places_of(base: Found, target: Any, case: Any) -> list[str]:
     """Where tensors are in what the target returns."""
-    from attncheck.targets.features import raw_result
-
     raw = raw_result(base, target, case)
     if isinstance(raw, Tensor):
         return [""]
@@ -391,8 +385,6 @@ def _with_coincidences(found: Found, search: Search, plan: _Plan) -> Found:
 
 
 def _instance(base: Found, target: Any, case: Any) -> Any:
-    from attncheck.targets.trying import instance_of
-
     adapter = FoundAdapter(base, target)
     try:
         return instance_of(adapter, Subject(adapter.mechanism, adapter.interface).ask(case))
@@ -409,8 +401,6 @@ def _separates_samples(base: Found, target: Any, case: Any) -> bool:
     for name, place in subject.places(ask, "batch"):
         if name in subject.inputs:
             other = other.edit(name, "renew_at", place, (1, 5))
-    from attncheck.targets.bench import Bench
-
     bench = Bench(adapter)
     before, after = bench.perform(replace(ask, parameters={})), bench.perform(replace(other, parameters={}))
     if before.trouble or after.trouble or before.out.shape != after.out.shape or not before.out.dim():
@@ -471,8 +461,6 @@ def parameter_shapes_hint(mechanism: Mechanism) -> list[str]:
     """Names of the reference's parameters."""
     if mechanism.module is None:
         return []
-    from attncheck.strategies.sizes import BASE
-
     known = inspect.signature(mechanism.module).parameters
     try:
         with torch.device("meta"):

@@ -35,8 +35,8 @@ def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
 def function_of(target: Any) -> Callable[..., Any]:
     """What is called: a module's forward, or the function itself."""
     if isinstance(target, nn.Module) or (isinstance(target, type) and issubclass(target, nn.Module)):
-        return target.forward  # type: ignore[no-any-return]  # any callable
-    return target.__call__ if isinstance(target, type) else target  # type: ignore[no-any-return, operator]  # any callable
+        return target.forward
+    return target.__call__ if isinstance(target, type) else target
 
 
 def raw_result(found: Found, target: Any, case: Case) -> Any:

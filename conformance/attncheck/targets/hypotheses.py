@@ -108,8 +108,7 @@ def _in_order(own: Mapping[str, Shape], reference: Mapping[str, Shape]) -> Guess
     if len(own) != len(reference):
         return None
     placements = []
-    by_leaf = sorted(own, key=lambda n: 0) if own else []
-    for name, role in zip(by_leaf, reference, strict=True):
+    for name, role in zip(own, reference, strict=True):
         if _squeezed(own[name]) != _squeezed(reference[role]):
             return None
         placements.append(Placement(name, (role,)))
@@ -248,9 +247,9 @@ def _patterns(
     mine: Shape, wanted: tuple[str, Shape], path: str, heads: int | None, name: str
 ) -> Iterator[tuple[str, float]]:
     """Patterns that turn a reference tensor into one of the shape `mine`, each with a cost."""
-    role, shape = wanted
+    _, shape = wanted
     if "{}" in name:
-        yield from _per_head(mine, role, shape, path, heads)
+        yield from _per_head(mine, shape, path, heads)
         return
     if _count(mine) != _count(shape):
         return
@@ -283,9 +282,7 @@ def _split_heads(mine: Shape, shape: Shape, path: str, heads: int) -> Iterator[t
                 yield f"o (h d) -> {target}", 0.2
 
 
-def _per_head(
-    mine: Shape, role: str, shape: Shape, path: str, heads: int | None
-) -> Iterator[tuple[str, float]]:
+def _per_head(mine: Shape, shape: Shape, path: str, heads: int | None) -> Iterator[tuple[str, float]]:
     """One tensor of the target for each head: the first axis of `mine` counts them."""
     if not heads or _count(mine) != _count(shape):
         return

@@ -29,7 +29,7 @@ class Placement:
     ) -> None:
         """Copy the reference's tensors into the target's. Raises ValueError if sizes differ."""
         arranged = self._arranged([parameters[role] for role in self.roles], names)
-        for name, part in self._parts(arranged, names):
+        for name, part in self._parts(arranged):
             mine = own[name]
             if mine.numel() != part.numel():
                 raise ValueError(f"{name} has shape {tuple(mine.shape)}, expected {tuple(part.shape)}")
@@ -41,11 +41,11 @@ class Placement:
         """The gradients of the target's tensors as gradients of the reference's."""
         # Sending each element's number through the pattern tells where it went.
         counts = [parameters[role].numel() for role in self.roles]
-        numbers = torch.arange(sum(counts), dtype=torch.float64).split(counts)
+        numbers = torch.split(torch.arange(sum(counts), dtype=torch.float64), counts)
         shaped = [n.reshape(parameters[r].shape) for n, r in zip(numbers, self.roles, strict=True)]
         arranged = self._arranged(shaped, names)
         given: list[Tensor] = []
-        for name, _ in self._parts(arranged, names):
+        for name, _ in self._parts(arranged):
             gradient = own[name].grad
             if gradient is None:
                 return dict.fromkeys(self.roles)
@@ -53,7 +53,7 @@ class Placement:
         together = torch.cat(given)
         home = torch.empty_like(together)
         home[arranged.flatten().long().to(home.device)] = together
-        parts = home.split(counts)
+        parts = torch.split(home, counts)
         return {r: p.reshape(parameters[r].shape) for r, p in zip(self.roles, parts, strict=True)}
 
     def _arranged(self, tensors: list[Tensor], names: Mapping[str, Scalar]) -> Tensor:
@@ -67,7 +67,7 @@ class Placement:
         needs_heads = "h" in self.pattern.replace("(", " ").replace(")", " ").split()
         return rearrange(tensor, self.pattern, **({"h": int(str(names["heads"]))} if needs_heads else {}))
 
-    def _parts(self, arranged: Tensor, names: Mapping[str, Scalar]) -> list[tuple[str, Tensor]]:
+    def _parts(self, arranged: Tensor) -> list[tuple[str, Tensor]]:
         if "{}" not in self.target:
             return [(self.target, arranged)]
         return [(self.target.format(i), part) for i, part in enumerate(arranged.unbind(0))]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from attncheck.model.case import Case, Scalar
 from attncheck.strategies.tensors import DTYPES, make
 from attncheck.strategies.tolerance import RIGHT, difference
+from attncheck.targets.adapter import Interface, Reference
 from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
 from attncheck.targets.found import Found, FoundAdapter
@@ -183,8 +184,6 @@ def agrees(gap: float, dtype: str = "float64") -> bool:
 
 @lru_cache(maxsize=64)
 def _reference_bench(mechanism: Mechanism, inputs: tuple[tuple[str, tuple[str, ...]], ...]) -> Bench:
-    from attncheck.targets.adapter import Interface, Reference
-
     return Bench(Reference(mechanism, like=Interface(mechanism.id, dict(inputs))))
 
 
