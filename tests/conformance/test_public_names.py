@@ -46,7 +46,7 @@ def test_type_checkers_see_the_same_names():
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():
     with pytest.raises(AttributeError, match=r"^module 'attncheck' has no attribute 'runn'$"):
-        attncheck.runn
+        attncheck.runn  # noqa: B018
 
 
 @pytest.mark.parametrize(
