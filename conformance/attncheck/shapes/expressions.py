@@ -1,6 +1,7 @@
 """Conditions and dimensions as text: Python expressions over axis names, made from sympy and evaluated."""
 
 # sympy finds a printer's methods by the names of its classes.
+# ruff: noqa: N802, N815
 
 import ast
 import contextlib
