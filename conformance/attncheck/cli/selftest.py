@@ -1,5 +1,6 @@
 """`attncheck selftest`: what the suite catches, and what it leaves alone."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -49,6 +50,5 @@ def command(seeds: int, budget: str, mechanisms: tuple[str, ...], jobs: int, mar
 
 
 def _progress(mechanism: str, done: int, total: int) -> None:
-    stream = click.get_text_stream("stderr")
-    if stream.isatty():
+    if sys.stderr.isatty():
         click.echo(f"\r{done}/{total}  {mechanism:<24}", nl=done == total, err=True)

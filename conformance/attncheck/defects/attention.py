@@ -141,7 +141,7 @@ class PlainMultiHead(Attention, MultiHead):
         return self.query(q), self.key(k), self.value(v)
 
     def split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, x.shape[-1] // self.heads).transpose(1, 2)
 
     def ranked(self, mask: Tensor | None) -> Tensor | None:
         return mask[:, None] if mask is not None and mask.dim() == 3 else mask

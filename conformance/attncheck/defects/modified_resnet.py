@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
+from torch.nn import AvgPool2d
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from attncheck.defects.defect import Defect, Mistake, made_in
@@ -23,6 +23,7 @@ class PlainModifiedResnet(ModifiedResnet):
         return avg_pool2d(x, 2)
 
     def staged(self, x: Tensor) -> Tensor:
+        block: Any
         for block in self.stages:
             x = self.summed(block.norm(block.main(x)), block.skip(x))
         return x
@@ -35,18 +36,19 @@ class PlainModifiedResnet(ModifiedResnet):
 
 
 def _strided(self: Any, x: Tensor) -> Tensor:
+    block: Any
     for block in self.stages:
         main = x
         for layer in block.main:
-            main = (
-                main[..., :: layer.kernel_size, :: layer.kernel_size][
-                    ..., : main.shape[-2] // layer.kernel_size, : main.shape[-1] // layer.kernel_size
-                ]
-                if isinstance(layer, torch.nn.AvgPool2d)
-                else layer(main)
-            )
+            main = _thinned(main, block.stride) if isinstance(layer, AvgPool2d) else layer(main)
         x = (block.norm(main) + block.skip(x)).relu()
     return x
+
+
+def _thinned(x: Tensor, stride: int) -> Tensor:
+    """The first pixel of every square that is full."""
+    height, width = (size // stride * stride for size in x.shape[-2:])
+    return x[..., :height:stride, :width:stride]
 
 
 def _unrectified(self: Any, x: Tensor) -> Tensor:

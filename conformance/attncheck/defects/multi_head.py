@@ -62,7 +62,7 @@ def _left_first(self: Any, out: Tensor) -> Tensor:
 
 
 def _stacked(self: Any, x: Tensor) -> Tensor:
-    return x.unflatten(-1, (-1, self.heads)).permute(0, 3, 1, 2)
+    return x.reshape(*x.shape[:2], x.shape[-1] // self.heads, self.heads).permute(0, 3, 1, 2)
 
 
 def _unlisted(self: Any, *arguments: Any, **named: Any) -> None:

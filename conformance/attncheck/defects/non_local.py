@@ -1,5 +1,6 @@
 """Known mistakes of the non-local block."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -9,8 +10,8 @@ from attncheck.defects.defect import Defect, Mistake, made_in
 from attncheck.defects.pixels import PIXELS, Pixels, at_every_position
 from attnref.mechanisms.non_local import NonLocal
 
-_MAXIMA = {1: (max_pool1d, 2), 2: (max_pool2d, 2), 3: (max_pool3d, (1, 2, 2))}
-_MEANS = {1: (avg_pool1d, 2), 2: (avg_pool2d, 2), 3: (avg_pool3d, (1, 2, 2))}
+_MAXIMA: Mapping[int, Any] = {1: (max_pool1d, 2), 2: (max_pool2d, 2), 3: (max_pool3d, (1, 2, 2))}
+_MEANS: Mapping[int, Any] = {1: (avg_pool1d, 2), 2: (avg_pool2d, 2), 3: (avg_pool3d, (1, 2, 2))}
 
 
 class PlainNonLocal(Pixels, NonLocal):
@@ -32,7 +33,7 @@ class PlainNonLocal(Pixels, NonLocal):
 
     def pooled(self, x: Tensor) -> Tensor:
         pool, size = _MAXIMA[self.rank]
-        return pool(x, size)  # type: ignore[operator, no-any-return]  # one of three pools
+        return pool(x, size)  # type: ignore[no-any-return]  # one of three pools
 
     def factor(self, q: Tensor, k: Tensor) -> float:
         return float(q.shape[1] ** -0.5) if self.scaled else 1.0
@@ -55,12 +56,12 @@ class PlainNonLocal(Pixels, NonLocal):
 
 def _means(self: Any, x: Tensor) -> Tensor:
     pool, size = _MEANS[self.rank]
-    return pool(x, size)  # type: ignore[operator, no-any-return]  # one of three pools
+    return pool(x, size)  # type: ignore[no-any-return]  # one of three pools
 
 
 def _time_too(self: Any, x: Tensor) -> Tensor:
     if self.rank == 3 and x.shape[2] > 1:
-        return max_pool3d(x, 2)  # type: ignore[no-any-return]  # torch does not type it
+        return max_pool3d(x, 2)
     return PlainNonLocal.pooled(self, x)
 
 

@@ -22,7 +22,7 @@ class PlainRelativePosition(RelativePosition):
         return x if layer is None else layer(x)
 
     def split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, x.shape[-1] // self.heads).transpose(1, 2)
 
     def factor(self, q: Tensor) -> float:
         return float(q.shape[-1] ** -0.5) if self.scale is None else self.scale

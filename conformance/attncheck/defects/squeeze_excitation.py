@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from attncheck.defects.defect import Defect, Mistake, made_in
 from attnref.mechanisms.squeeze_excitation import SqueezeExcitation
@@ -11,8 +11,8 @@ from attnref.mechanisms.squeeze_excitation import SqueezeExcitation
 class Gate:
     """Pooled maps through two layers, one step a method."""
 
-    squeeze: nn.Module
-    excite: nn.Module
+    squeeze: Any
+    excite: Any
 
     def squeezed(self, pooled: Tensor) -> Tensor:
         return self.squeeze(pooled)  # type: ignore[no-any-return]  # a module returns a tensor here

@@ -13,7 +13,7 @@ from attncheck.checks.value import has_dead_rows
 from attncheck.defects import DEFECTS
 from attncheck.defects.defect import Defect
 from attncheck.defects.plain import mutant_of
-from attncheck.model.case import Case
+from attncheck.model.case import Case, Scalar
 from attncheck.strategies.sizes import plans, value
 from attncheck.strategies.tolerance import difference
 from attncheck.targets.ask import Answer, Ask
@@ -103,7 +103,9 @@ def _cases(subject: Subject) -> list[Case]:
     made: list[Case] = []
     masks = itertools.cycle(("", "random_mask", "padding_mask"))
     for options in _options(subject):
-        sizes = rules_of(subject, options).planned({})
+        rules = rules_of(subject, options)
+        # What is added to the input needs its channels under most options.
+        sizes = rules.planned({}) or rules.planned({"out_channels": rules.base["channels"]})
         if sizes is not None:
             case = Case(sizes, options, device=subject.device, seed=len(made))
             made += [
@@ -120,7 +122,7 @@ def _cases(subject: Subject) -> list[Case]:
     return made
 
 
-def _options(subject: Subject) -> Iterator[dict[str, object]]:
+def _options(subject: Subject) -> Iterator[dict[str, Scalar]]:
     """The defaults, and each option changed alone; the causal ones with both alignments."""
     start = default_options(subject)
     yield start
