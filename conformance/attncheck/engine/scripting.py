@@ -67,8 +67,9 @@ class Script:
         head += ["from types import SimpleNamespace"] if "SimpleNamespace(" in text else []
         head += _CHILD.splitlines() if lost else []
         head += ["import torch"]
-        if f"{self.told.reference}(" in text and self.told.judged_by_the_reference:
-            head.append(f"from attnref.mechanisms.{self.found.mechanism} import {self.told.reference}")
+        imported, called = self.told.reference
+        if f"{called}(" in text and self.told.judged_by_the_reference:
+            head.append(f"from attnref.mechanisms.{self.found.mechanism} import {imported} as {called}")
         return "\n".join([f'"""{self.check.id}: {self.check.claim}."""', *head, *imports, text]) + "\n"
 
     def _build(self, name: str) -> str:
@@ -107,7 +108,7 @@ class Script:
         """A reference with random weights, which the target then shares."""
         known = inspect.signature(BY_ID[self.found.mechanism].module or len).parameters
         given = ", ".join(f"{n}={v!r}" for n, v in ask.names.items() if n in known)
-        lines = [f"reference = {self.told.reference}({given}).double().eval()", _RANDOM.format("reference")]
+        lines = [f"reference = Reference({given}).double().eval()", _RANDOM.format("reference")]
         lines.append("weights = reference.state_dict()")
         if self.found.absent:
             lines.append(f"for n in {self.found.absent!r}: weights[n].zero_()")

@@ -14,6 +14,7 @@ from attncheck.model.finding import Finding
 from attncheck.targets.subject import Subject, default_options, rules_of
 
 _TRIES = 80
+_STEPS = 12
 
 
 class _StillFailsError(Exception):
@@ -35,7 +36,22 @@ def smallest(check: Check, subject: Subject, finding: Finding, executor: Executo
             raise _StillFailsError
 
     _descend(subject, finding.case, attempt)
+    _step_down(subject, smaller, judged)
     return smaller[0]
+
+
+def _step_down(subject: Subject, smaller: list[Finding], judged: Callable[[Case], Finding | None]) -> None:
+    """Take one off each size in turn for as long as the failure stays: the last steps chance may miss."""
+    for _ in range(_STEPS):
+        case = smaller[0].case
+        rules = rules_of(subject, dict(case.options))
+        lower = ({**case.sizes, a: case.sizes[a] - 1} for a in rules.primary if case.sizes[a] > 1)
+        complete = (rules.complete({a: sizes[a] for a in rules.primary}) for sizes in lower)
+        found = (judged(replace(case, sizes=sizes)) for sizes in complete if sizes is not None)
+        finding = next((f for f in found if f is not None), None)
+        if finding is None:
+            return
+        smaller[0] = finding
 
 
 def _descend(subject: Subject, start: Case, attempt: Callable[[Case], None]) -> None:

@@ -41,9 +41,12 @@ class Questions:
         return self.check.family in REFERENCE_FAMILIES
 
     @property
-    def reference(self) -> str:
+    def reference(self) -> tuple[str, str]:
+        """What is imported from the reference, and its name in the script: the target may have the same."""
         mechanism = BY_ID[self.found.mechanism]
-        return mechanism.module.__name__ if mechanism.module else mechanism.call.__name__
+        if mechanism.module is None:
+            return mechanism.call.__name__, "reference"
+        return mechanism.module.__name__, "Reference"
 
     @property
     def asks(self) -> list[tuple[int, Ask]]:
@@ -93,7 +96,8 @@ class Questions:
         if ask.train != self.training and self.is_module:
             self.training = ask.train
             lines.append("module.train()" if ask.train else "module.eval()")
-        lines += [f"{names[n]}.requires_grad_()" for n in ask.gradients if n in names]
+        wanted = [f"{names[n]}.requires_grad_()" for n in ask.gradients if n in names]
+        lines += ["; ".join(wanted)] if wanted else []
         options = self._options(ask, names)
         arguments = [names[n] for n in self.found.inputs] + [f"{n}={e}" for n, e in options.items()]
         return [*lines, *self._calls(index, ask, arguments, names)]
@@ -208,10 +212,9 @@ class Questions:
             if n in known and v not in (None, False) and n not in lone
         }
         arguments = ", ".join(f"{n}={text}" for n, text in given.items())
-        function = "reference" if mechanism.module else self.reference
         part = ("[1]" if "weights" in sources else "[0]") if ask.options.get("need_weights") else ""
         name = "weights" if "weights" in sources else "out"
-        lines = [f"expected_{name}{index} = {function}({arguments}){part}"]
+        lines = [f"expected_{name}{index} = reference({arguments}){part}"]
         for wanted in (n for n in ask.gradients if f"expected_grad_{n.replace('.', '_')}{index}" in sources):
             own, theirs = self._differentiated(wanted, names)
             label = f"grad_{wanted.replace('.', '_')}{index}"

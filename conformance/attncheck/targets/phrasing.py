@@ -192,20 +192,23 @@ def _reduced(found: Found, form: MaskForm, axes: tuple[str, ...]) -> str:
 def placed(placement: Placement, weights: str, heads: str | None) -> str:
     """What a tensor of the target holds, over the weights; in einops unless `heads` is given."""
     parts = [f"{weights}[{role!r}]" for role in placement.roles]
-    if placement.pattern == "cat":
-        return f"torch.cat([{', '.join(parts)}])"
+    if placement.pattern in ("cat", "columns"):
+        return f"torch.cat([{', '.join(parts)}]{', dim=1' if placement.pattern == 'columns' else ''})"
     text = parts[0] if len(parts) == 1 else f"torch.stack([{', '.join(parts)}])"
-    if not placement.pattern:
+    pattern = placement.pattern.removeprefix("flip")
+    if pattern != placement.pattern:
+        text += ".flip(0)"
+    if not pattern:
         return text
     if heads is not None:
-        return rearranged(text, placement.pattern, heads)
+        return rearranged(text, pattern, heads)
     size = ", h=heads" if needs_heads(placement) else ""
-    return f"rearrange({text}, {placement.pattern!r}{size})"
+    return f"rearrange({text}, {pattern!r}{size})"
 
 
 def needs_heads(placement: Placement) -> bool:
     """Whether the pattern can only be read with the number of heads."""
-    return "h" in re.findall(r"\w+", placement.pattern) and placement.pattern != "cat"
+    return "h" in re.findall(r"\w+", placement.pattern.removeprefix("flip"))
 
 
 def entry(placement: Placement, weights: str, heads: str | None) -> str:
