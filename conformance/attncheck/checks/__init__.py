@@ -16,6 +16,7 @@ from attncheck.checks import (
     residual,
     scores,
     shape,
+    transforms,
     value,
 )
 from attncheck.checks.check import Check as Check
@@ -36,6 +37,7 @@ CHECKS: tuple[Check, ...] = (
     *gradient.CHECKS,
     *hygiene.CHECKS,
     *mode.CHECKS,
+    *transforms.CHECKS,
     *dropout.CHECKS,
 )
 

@@ -1,7 +1,7 @@
 """A check: one claim and the code that tests it, as a value. Nothing registers itself."""
 
 import functools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,6 +56,7 @@ class Check:
     marks those for which an exception is an answer. `options` says whether the options of the
     contract vary over the cases. `share` is the part of the budget's cases that it gets. A check
     with a `deviation` does not fail: what breaks it follows that option of a convention.
+    `most` caps the cases of a slow check: budget -> number, 0 where it is left out.
     """
 
     id: str
@@ -70,6 +71,13 @@ class Check:
     share: float = 1.0
     rank: int = 50
     deviation: str = ""
+    most: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def budgets(self) -> str:
+        """Which budgets it needs, as a reason for there being no case."""
+        needed = [budget for budget, count in self.most.items() if count]
+        return f"slow: judged with --budget {' or '.join(needed)}" if self.most else ""
 
 
 def always(subject: Subject) -> str | None:
@@ -88,6 +96,7 @@ def check(
     share: float = 1.0,
     rank: int = 50,
     deviation: str = "",
+    most: Mapping[str, int] | None = None,
 ) -> Callable[[Judge], Check]:
     """Make a Check of a function; its name is the id, its docstring the explanation."""
 
@@ -107,6 +116,7 @@ def check(
             share,
             rank,
             deviation,
+            most or {},
         )
 
     return make

@@ -15,7 +15,12 @@ def _bench(subject: Subject) -> Bench:
 
 def expect(subject: Subject, ask: Ask) -> Answer:
     """What the reference answers. Raises AssertionError if the reference itself is in trouble."""
-    answer = _bench(subject).perform(replace(ask, scenario="call"))
+    return performed(subject, replace(ask, scenario="call"))
+
+
+def performed(subject: Subject, ask: Ask) -> Answer:
+    """The same in the way of calling that the question names."""
+    answer = _bench(subject).perform(ask)
     assert answer.trouble is None, f"the reference of {subject.mechanism.id} cannot answer: {answer.trouble}"
     return answer
 

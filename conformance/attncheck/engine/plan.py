@@ -59,10 +59,15 @@ def cases(check: Check, subject: Subject, budget: Budget, seed: int) -> list[Cas
     if check.options == "all":
         # The base sizes meet every option, so that none is left to chance.
         draws += planner.every_option()
+    chosen = [*edges, *draws]
+    if budget in check.most:
+        most = check.most[budget]
+        # The base sizes first: at ones and coincidences many a law says nothing.
+        chosen = chosen[: min(most, 1)] + rng.sample(chosen[1:], max(0, min(most, len(chosen)) - 1))
     first = seed % 100_003 * 1000
     return [
         Case(sizes, options, device=subject.device, seed=first + index)
-        for index, (sizes, options) in enumerate([*edges, *draws])
+        for index, (sizes, options) in enumerate(chosen)
     ]
 
 

@@ -21,12 +21,16 @@ _POSITIVE = ("running_var", "norm.weight", "width")
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What can be asked of a target, in the words of its mechanism."""
+    """What can be asked of a target, in the words of its mechanism.
+
+    `world` counts the processes that compute one answer together.
+    """
 
     mechanism: Mechanism
     interface: Interface
     device: str = "cpu"
     dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16", "float16")
+    world: int = 1
 
     @cached_property
     def signature(self) -> Signature:
@@ -188,6 +192,8 @@ class Subject:
             recipe = Recipe(shape, _parameter_kind(name, shape), case.seed * 1009 + 100 + index, case.dtype)
             if name in self.interface.absent:
                 recipe = recipe.edit("zero")
+                # A kernel without a width of its own has width one.
+                recipe = recipe.edit("add", None, 1.0) if name.endswith("inverse_width") else recipe
             recipes[name] = recipe.edit("identity") if name in self.interface.identity else recipe
         return recipes
 

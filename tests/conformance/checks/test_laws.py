@@ -17,6 +17,8 @@ from attnref import Mechanism
 from attnref.catalogue import MECHANISMS
 
 IDS = {check.id for check in CHECKS}
+# Not within the quick budget: tests of their own judge references with these.
+SLOW = {check.id for check in CHECKS if check.most.get("quick") == 0}
 LAWS = {law.id for mechanism in MECHANISMS for law in mechanism.contract.laws}
 # References return weights before dropout and have none themselves.
 NEEDS_DROPOUT = {"drops_nothing_in_eval_mode", "drops_something_in_training", "dropout_keeps_the_mean"}
