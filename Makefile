@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: check test lint docs
+.PHONY: check test lint pages docs
 
 # Runs the suite on an implementation that many depend on: it must conform.
 check: .venv/installed
@@ -18,8 +18,12 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Writes the generated pages anew; a test fails if what is committed differs.
+pages: .venv/installed
+	$(BIN)/python docs/generate.py
+
 docs: .venv/installed
-	$(BIN)/sphinx-build -W -q docs docs/_build
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
 # Exactly the versions that the suite was run with; the project itself is installed in place.
 .venv/installed: pyproject.toml constraints.txt

@@ -1,5 +1,6 @@
 """The data flow of a mechanism: steps from inputs to outputs, each tensor on the way with its shape."""
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -38,7 +39,7 @@ class Flow:
 
     def extents(self, step: Step) -> tuple[str, ...]:
         """The dimensions of what a step gives, as expressions."""
-        return tuple(Dim(text).expression for text in step.shape.split())
+        return tuple(ast.unparse(ast.parse(text, mode="eval")) for text in step.shape.split())
 
 
 def intermediates(flow: Flow) -> tuple[Step, ...]:

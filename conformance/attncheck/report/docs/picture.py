@@ -11,6 +11,7 @@ from attnref import Mechanism
 _SANS, _MONO, _SMALL = 6.6, 6.7, 5.6  # width of a character at the sizes below, in pixels
 _HIGH, _ROOM, _MARGIN = 30, 78, 14
 _STEM = 40
+_LEAST_SCALE = 0.8  # below it the shapes cannot be read, so the picture scrolls
 
 _STYLE = """
 .flow text { font: 12px system-ui, sans-serif; fill: currentColor; }
@@ -33,13 +34,14 @@ def picture(mechanism: Mechanism, flow: Flow, learned: Mapping[str, tuple[str, .
     title = escape(f"Data flow of {mechanism.id}: {'; '.join(_in_words(flow, tensors))}")
     width, height = drawn.size
     return (
+        f'<div class="picture">\n'
         f'<svg class="flow" xmlns="http://www.w3.org/2000/svg" role="img" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'style="max-width: 100%; width: {width:.0f}px; height: auto">\n<title>{title}</title>\n'
+        f'viewBox="0 0 {width:.0f} {height:.0f}" style="width: {width:.0f}px; height: auto; '
+        f'max-width: 100%; min-width: {_LEAST_SCALE * width:.0f}px">\n<title>{title}</title>\n'
         f"<style>{_STYLE}</style>\n"
         f'<defs><marker id="tip-{mechanism.id}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
         f'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z"/></marker></defs>\n'
-        f"{body.replace('#tip', f'#tip-{mechanism.id}')}\n</svg>\n"
+        f"{body.replace('#tip', f'#tip-{mechanism.id}')}\n</svg>\n</div>\n"
     )
 
 
