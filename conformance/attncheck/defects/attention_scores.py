@@ -19,6 +19,10 @@ def _softmax_over(dim: int | tuple[int, int]) -> Any:
     return weighed
 
 
+def _rounded_factor(self: Attention, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> float:
+    return float(torch.tensor(q.shape[-1], dtype=torch.float32) ** -0.5) if scale is None else scale
+
+
 def _exponentials(self: Attention, logits: Tensor) -> Tensor:
     weights = logits.exp()
     return weights / weights.sum(-1, keepdim=True).clamp(
@@ -93,7 +97,7 @@ SCORES: tuple[Mistake, ...] = (
         ("errata MH-6",),
         "head_dim not in (1, 4, 16, 64, 256, 1024)",
         "value",
-        {"factor": lambda self, q, k, v, scale: float(torch.tensor(q.shape[-1], dtype=torch.float32) ** -0.5) if scale is None else scale},
+        {"factor": _rounded_factor},
         needs="--strict",
     ),
     Mistake(
@@ -190,7 +194,7 @@ SCORES: tuple[Mistake, ...] = (
         ("yflyzhang/AnnotatedTransformer#1",),
         "v_dim == head_dim",
         "law",
-        {"averaged": lambda self, weights, v: weights @ v, "prepared": lambda self, q, k, v, options: (q, k, k if k.shape == v.shape else v)},
+        {"prepared": lambda self, q, k, v, options: (q, k, k if k.shape == v.shape else v)},
     ),
     Mistake(
         "last_keys_dropped",
@@ -198,7 +202,10 @@ SCORES: tuple[Mistake, ...] = (
         ("pytorch/pytorch#159247", "pytorch/attention-gym#50"),
         "kv_len > 8 and kv_len % 8 != 0",
         "value",
-        {"prepared": lambda self, q, k, v, options: (q, *_whole_blocks(k, v)), "taken": lambda self, mask, q, k: _whole_mask(mask, k)},
+        {
+            "prepared": lambda self, q, k, v, options: (q, *_whole_blocks(k, v)),
+            "taken": lambda self, mask, q, k: _whole_mask(mask, k),
+        },
     ),
     Mistake(
         "weights_given_before_the_softmax",

@@ -12,7 +12,7 @@ def test_one_mistake_of_every_mechanism_is_found() -> None:
     first = {d.mechanism: d for d in reversed(DEFECTS) if d.shows == "always" and not d.needs}
 
     for defect in first.values():
-        assert tried(defect, "default", seed=0).killed_by, defect.id
+        assert tried(defect, "quick", seed=0).killed_by, defect.id
 
 
 def test_a_mistake_that_changes_nothing_survives() -> None:
