@@ -59,9 +59,12 @@ def _outcome(check: Check, tally: _Tally) -> tuple[Outcome, str]:
         return ("deviates", check.deviation) if check.deviation else ("failed", "")
     if tally.judged:
         return "passed", ""
+    if tally.troubled and all(t.stage == "constructor" for t in tally.troubled):
+        return "skipped", f"the constructor refuses every size it is stated for: {tally.troubled[0]}"
     if tally.troubled:
         return "errored", f"no case could be judged: {tally.troubled[0]}"
-    return "skipped", f"no case could be judged: {tally.reasons[0] if tally.reasons else 'none is legal'}"
+    why = tally.reasons[0] if tally.reasons else check.budgets or "none is legal"
+    return "skipped", f"no case could be judged: {why}"
 
 
 def _judge_some(
@@ -92,6 +95,9 @@ def _answered(
     tally: _Tally,
 ) -> None:
     trouble = next((a.trouble for a in answers if a.trouble is not None), None)
+    if trouble is not None and trouble.stage == "refused":
+        tally.reasons.append(trouble.message)
+        return
     if trouble is None or check.judges_trouble:
         _advance(check, case, trial, answers, running, tally)
     elif (trouble.stage, trouble.kind) in known.troubles or trouble.stage == "constructor":

@@ -12,6 +12,7 @@ from attnref import Mechanism
 
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
            "max_position_embeddings", "n_positions", "max_tokens", "sequence_length")  # fmt: skip
+RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size")
 WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size")
 FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp": "head_dim ** 0.5",
            "scale_factor": "head_dim ** -0.5", "norm_factor": "head_dim ** 0.5"}  # fmt: skip
@@ -83,13 +84,21 @@ def _choices(
         return [("dropout", 0.0)]
     if name in CAUSAL and "causal" in options:
         return [("causal", 0.0), (None, 1.0)] if not required else [("causal", 0.0)]
-    if name in options and not isinstance(parameter.default, str):
+    values = next((o.values for o in mechanism.contract.options if o.name == name), ())
+    if name in options and (not isinstance(parameter.default, str) or parameter.default in values):
         return [(name, 0.0), (None, 0.5)] if not required else [(name, 0.0)]
     if name in LENGTHS and "q_len" in signature_of(mechanism).axes:
         # A table or a mask as long as the longest sequence.
         return [("max(q_len, kv_len)", 0.0), *([] if required else [(None, 0.5)])]
     if name in WINDOWS and "height" in options and "tokens" in axes:
         return [("(height, tokens // height)", 0.0)]
+    if name in ("kernels", "kernel_sizes") and "branches" in axes:
+        return [("list(range(3, 3 + 2 * branches, 2))", 0.0), *([] if required else [(None, 0.5)])]
+    if name in ("layers", "num_blocks", "depths", "blocks_per_stage") and mechanism.id == "modified_resnet":
+        return [("(1, 1, 1, 1)", 0.0)]
+    if name in RESOLUTIONS and mechanism.id == "modified_resnet":
+        # The reference rounds up where CLIP rounds down: a map of 32·n - 1 pixels has n left.
+        return [("height + 1", 0.0), *([] if required else [(None, 0.5)])]
     if name in FACTORS and "head_dim" in axes:
         return [(FACTORS[name], 0.0), *([] if required else [(None, 0.2)])]
     likely = [a for a in axes_for(name) if a in axes]

@@ -49,6 +49,8 @@ _DERIVED: Mapping[str, tuple[str, ...]] = {
     "reduction": ("16", "8", "4", "2", "1", "32"),
     "kernel": ("7", "3", "5", "1"),
     "stride": ("1", "2"),
+    "channels": ("3", "1"),
+    "classes": ("10", "1000", "hidden"),
     "gate_kernel": ("kernel", "7", "3"),
     "least_reduced": ("1", "32", "8", "16", "4"),
     "groups": ("1", "2", "4", "8", "32"),

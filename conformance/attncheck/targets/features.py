@@ -226,7 +226,9 @@ def _with_bias(found: Found, target: Any, mechanism: Mechanism) -> Found:
 
 
 def _with_dropout(found: Found, target: Any) -> Found:
-    """A rate of dropout among the arguments of the call."""
+    """A rate of dropout among the arguments of the call, or in a configuration that is heeded."""
+    if found.config and "dropout" in found.takes and not _heeds_dropout(found, target):
+        found = replace(found, takes=tuple(t for t in found.takes if t != "dropout"))
     argument = next((p for p in _unused(found, target) if p.name.lower() in ZERO), None)
     if argument is None or "dropout" in found.takes or isinstance(argument.default, bool):
         return found
@@ -235,6 +237,18 @@ def _with_dropout(found: Found, target: Any) -> Found:
         switches={**found.switches, "dropout": f"{argument.name}=dropout"},
         takes=(*found.takes, "dropout"),
     )
+
+
+def _heeds_dropout(found: Found, target: Any) -> bool:
+    """Whether a module of the target drops at the rate that its configuration names."""
+    case = _case(found, FoundAdapter(found, target).mechanism)
+    if case is None:
+        return False
+    try:
+        built = FoundAdapter(found, target).build({**case.names, "dropout": 0.375})
+    except Exception:
+        return False
+    return isinstance(built, nn.Module) and any(getattr(m, "p", None) == 0.375 for m in built.modules())
 
 
 def _with_switch(

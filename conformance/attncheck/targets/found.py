@@ -1,8 +1,9 @@
 """An adapter as data: how a target is built, called and loaded. It runs, travels and prints."""
 
+import re
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -101,11 +102,43 @@ class Found:
         return Found(**fields)
 
 
+def continued(placements: tuple[Placement, ...], parameters: Mapping[str, Tensor]) -> list[Placement]:
+    """Placements for numbered tensors beyond those that there were when the target was studied."""
+    known = {p.roles[0]: p for p in placements if len(p.roles) == 1}
+    made = []
+    for role in parameters:
+        number = re.search(r"(?<=\.)\d+(?=\.)", role)
+        if role in known or number is None or int(number.group()) < 2:
+            continue
+        first, second = (known.get(role[: number.start()] + n + role[number.end() :]) for n in ("0", "1"))
+        target = _next_name(first.target, second.target, int(number.group())) if first and second else None
+        if first is not None and target is not None:
+            made.append(replace(first, target=target, roles=(role,)))
+    return made
+
+
+def _next_name(first: str, second: str, index: int) -> str | None:
+    """The name that follows two which differ in one number."""
+    one, two = re.split(r"(\d+)", first), re.split(r"(\d+)", second)
+    differing = [i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b]
+    if len(one) != len(two) or len(differing) != 1 or not one[differing[0]].isdigit():
+        return None
+    step = int(two[differing[0]]) - int(one[differing[0]])
+    one[differing[0]] = str(int(one[differing[0]]) + step * index)
+    return "".join(one)
+
+
 def randomise(built: nn.Module) -> None:
     """Weights of the target's own that are the same in every instance; what is zero at birth is not left so."""
     for index, parameter in enumerate(p for p in built.parameters() if p.requires_grad):
         kind: Kind = "weight" if parameter.dim() > 1 else "vector"
         parameter.copy_(make(Recipe(tuple(parameter.shape), kind, 1000 + index)))
+    for index, (name, buffer) in enumerate(built.named_buffers()):
+        # Statistics too: a call in training mode moves them.
+        if name.endswith("running_var"):
+            buffer.copy_(make(Recipe(tuple(buffer.shape), "positive", 2000 + index)))
+        elif name.endswith("running_mean"):
+            buffer.copy_(make(Recipe(tuple(buffer.shape), "vector", 2000 + index)))
 
 
 def _placements(data: Any) -> tuple[Placement, ...]:
@@ -114,7 +147,7 @@ def _placements(data: Any) -> tuple[Placement, ...]:
 
 def value_of(expression: str, names: Mapping[str, Scalar]) -> Any:
     """The value of an adapter's expression over sizes and options."""
-    return eval(expression, {"__builtins__": {"max": max, "min": min}}, dict(names))
+    return eval(expression, {"__builtins__": {"max": max, "min": min, "list": list, "range": range}}, dict(names))
 
 
 @dataclass(frozen=True)
@@ -180,7 +213,8 @@ class FoundAdapter:
 
         Without a bias, say, the reference lacks a tensor, and nothing is placed for it.
         """
-        for placements in (self.found.placements, *self.found.others):
+        for settled in (self.found.placements, *self.found.others):
+            placements = [*settled, *continued(settled, parameters)]
             needed = [p for p in placements if all(role in parameters for role in p.roles)]
             if all(p.target.format(0) in own for p in needed):
                 return needed

@@ -63,8 +63,12 @@ def layers(shapes: Mapping[str, Shape]) -> list[Layer]:
 
 def guesses(own: Mapping[str, Shape], reference: Mapping[str, Shape], heads: int | None) -> list[Guess]:
     """Assignments of all the target's tensors, the likeliest first."""
-    found = [g for g in (_in_order(own, reference),) if g]
     theirs = layers(reference)
+    found = [
+        g
+        for g in (_in_order(own, reference), _layer_by_layer(own, reference) if len(theirs) > 8 else None)
+        if g
+    ]
     folded = _fold_heads(own, heads) if heads else dict(own)
     if len(theirs) <= 16:
         mine = sorted(layers(folded), key=lambda layer: -_count(layer.main[1]))
@@ -127,6 +131,40 @@ def _in_order(own: Mapping[str, Shape], reference: Mapping[str, Shape]) -> Guess
     )
 
 
+def _layer_by_layer(own: Mapping[str, Shape], reference: Mapping[str, Shape]) -> Guess | None:
+    """For networks of many layers: each takes the first of its shapes, one of its role before others."""
+    mine = layers(own)
+    placements: list[Placement] = []
+    absent: list[str] = []
+    for other in layers(reference):
+        fitting = [layer for layer in mine if _alike(layer, other)]
+        role = layer_role(other.path)
+        chosen = next(
+            (f for f in fitting if role and layer_role(f.path) == role), fitting[0] if fitting else None
+        )
+        if chosen is None:
+            return None
+        mine.remove(chosen)
+        for leaf, (name, _) in other.tensors.items():
+            if leaf in chosen.tensors:
+                placements.append(Placement(chosen.tensors[leaf][0], (name,)))
+            else:
+                absent.append(name)
+    if mine:
+        return None
+    return Guess(tuple(placements), tuple(absent), (), 0.8, named=True)
+
+
+def _alike(layer: Layer, other: Layer) -> bool:
+    """Whether a layer has the other's tensors, a bias perhaps excepted."""
+    missing = set(other.tensors) - set(layer.tensors)
+    if not set(layer.tensors) <= set(other.tensors) or not missing <= {"bias"}:
+        return False
+    return all(
+        _squeezed(layer.tensors[leaf][1]) == _squeezed(other.tensors[leaf][1]) for leaf in layer.tensors
+    )
+
+
 def _squeezed(shape: Shape) -> Shape:
     return tuple(size for size in shape if size != 1)
 
@@ -178,6 +216,7 @@ def _fits(layer: Layer, theirs: Sequence[Layer], heads: int | None, position: fl
     for index, other in enumerate(theirs):
         yield from _single(layer, other, role, heads, abs(position - index / max(len(theirs), 1)))
     by_path = {other.path: other for other in theirs}
+    yield from _stacked(layer, theirs)
     yield from _side_by_side(layer, by_path)
     for count in (3, 2):
         for roles in itertools.permutations(("query", "key", "value"), count):
@@ -247,7 +286,7 @@ def _patterns(
     mine: Shape, wanted: tuple[str, Shape], path: str, heads: int | None, name: str
 ) -> Iterator[tuple[str, float]]:
     """Patterns that turn a reference tensor into one of the shape `mine`, each with a cost."""
-    _, shape = wanted
+    role, shape = wanted
     if "{}" in name:
         yield from _per_head(mine, shape, path, heads)
         return
@@ -255,6 +294,12 @@ def _patterns(
         return
     if _squeezed(mine) == _squeezed(shape):
         yield "", 0.0
+    if wanted[0] == "table" and len(shape) == 2:
+        # Offsets may be counted from either end: how the table is laid out is no meaning.
+        if mine == shape:
+            yield "flip", 0.5
+        elif mine == shape[::-1]:
+            yield "flip o i -> i o", 0.5
     if len(shape) == 2 and _squeezed(mine) == _squeezed(shape[::-1]):
         yield "o i -> i o", (1.5 if shape[0] == shape[1] else 0.0)
     if len(shape) == 2 and len(mine) == 3 and heads:
@@ -336,6 +381,32 @@ def _packed(
             order, mine, rows, columns, len(roles), heads, weights[0][0] // heads
         ):
             yield _packed_fit(layer, others, roles, pattern, order, cost + extra + more)
+
+
+def _stacked(layer: Layer, theirs: Sequence[Layer]) -> Iterator[_Fit]:
+    """One layer for all of a numbered family, such as a gate's outputs for every branch."""
+    families: dict[str, list[Layer]] = {}
+    for other in theirs:
+        stem, _, number = other.path.rpartition(".")
+        if number.isdigit():
+            families.setdefault(stem, []).append(other)
+    for stem, members in families.items():
+        shape = members[0].tensors.get("weight", ("", ()))[1]
+        if (
+            len(members) < 2
+            or len(shape) != 2
+            or _squeezed(layer.main[1]) != (len(members) * shape[0], *_squeezed(shape[1:]))
+        ):
+            continue
+        placements = [Placement(layer.main[0], tuple(m.tensors["weight"][0] for m in members), "cat")]
+        if "bias" in layer.tensors:
+            if not all("bias" in m.tensors for m in members):
+                continue
+            placements.append(
+                Placement(layer.tensors["bias"][0], tuple(m.tensors["bias"][0] for m in members), "cat")
+            )
+        covered = tuple(role for placement in placements for role in placement.roles)
+        yield _Fit((stem,), tuple(placements), covered, 0.2, True)
 
 
 def _side_by_side(layer: Layer, by_path: Mapping[str, Layer]) -> Iterator[_Fit]:

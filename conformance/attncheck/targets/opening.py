@@ -21,8 +21,15 @@ Tell = Callable[[Mapping[str, object]], None]
 def find(target: str, mechanism: str | None, init: Mapping[str, str], progress: Tell) -> dict[str, object]:
     """The adapter of a target as JSON, with the mechanism guessed if none is given."""
     progress({"stage": "import"})
-    found = find_for(load(target), target, mechanism, init, progress)
-    return pruned(found, load(target)).to_json()
+    loaded = load(target)
+    try:
+        return pruned(find_for(loaded, target, mechanism, init, progress), loaded).to_json()
+    except (NoAdapterError, UsageError):
+        raise
+    except Exception as error:
+        # Ours, not the target's: what the target raises is caught where it is called.
+        what = f"{type(error).__name__}: {error}"
+        raise NoAdapterError(f"attncheck itself failed while it studied {target}: {what}") from error
 
 
 def find_for(target: Any, name: str, mechanism: str | None, init: Mapping[str, str], progress: Tell) -> Found:

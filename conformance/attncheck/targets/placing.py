@@ -16,7 +16,8 @@ class Placement:
 
     `pattern` is an einops pattern over the reference's tensor, or over several of them stacked
     along a first axis `r`; empty for a plain copy, "cat" for tensors one after the
-    other, "columns" for matrices side by side. In it,
+    other, "columns" for matrices side by side, "flip" before a pattern for a first axis
+    that runs backwards. In it,
     `h` is the number of heads. `target` may hold "{}" for one tensor per head.
     """
 
@@ -62,10 +63,13 @@ class Placement:
         if self.pattern == "columns":
             return torch.cat(tensors, dim=1)
         tensor = torch.stack(tensors) if len(tensors) > 1 else tensors[0]
-        if not self.pattern:
+        pattern = self.pattern.removeprefix("flip")
+        if pattern != self.pattern:
+            tensor = tensor.flip(0)
+        if not pattern:
             return tensor
-        needs_heads = "h" in self.pattern.replace("(", " ").replace(")", " ").split()
-        return rearrange(tensor, self.pattern, **({"h": int(str(names["heads"]))} if needs_heads else {}))
+        needs_heads = "h" in pattern.replace("(", " ").replace(")", " ").split()
+        return rearrange(tensor, pattern.strip(), **({"h": int(str(names["heads"]))} if needs_heads else {}))
 
     def _parts(self, arranged: Tensor) -> list[tuple[str, Tensor]]:
         if "{}" not in self.target:

@@ -1,6 +1,7 @@
 """A subject: a mechanism as one target offers it. It turns cases into questions."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -190,7 +191,7 @@ class Subject:
         recipes = {}
         for index, (name, shape) in enumerate(shapes.items()):
             recipe = Recipe(shape, _parameter_kind(name, shape), case.seed * 1009 + 100 + index, case.dtype)
-            if name in self.interface.absent:
+            if _unnumbered(name) in {_unnumbered(n) for n in self.interface.absent}:
                 recipe = recipe.edit("zero")
                 # A kernel without a width of its own has width one.
                 recipe = recipe.edit("add", None, 1.0) if name.endswith("inverse_width") else recipe
@@ -247,6 +248,11 @@ def default_options(subject: Subject) -> dict[str, Scalar]:
     """Every option of the contract at its default, or at what the target always does."""
     options = {o.name: o.values[0] for o in subject.mechanism.contract.options}
     return {**options, **{k: v for k, v in subject.interface.fixed.items() if k in options}}
+
+
+def _unnumbered(name: str) -> str:
+    """A parameter's name without numbers: what one branch lacks all of them lack."""
+    return re.sub(r"\.\d+\.", ".#.", name)
 
 
 def rank_for(shape: TensorShape, sizes: Mapping[str, int], options: Mapping[str, Scalar]) -> tuple[Dim, ...]:
