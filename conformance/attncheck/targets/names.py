@@ -152,10 +152,12 @@ def is_mask(argument: str) -> bool:
 
 
 def layer_role(path: str) -> str | None:
-    """The role that a layer's path tells, if one does: the last telling word counts."""
-    best: tuple[int, str] | None = None
-    for role, pattern in LAYERS.items():
-        for match in re.finditer(pattern, path.lower()):
-            if best is None or match.end() > best[0]:
-                best = (match.end(), role)
-    return best[1] if best else None
+    """The role that a layer's path tells, if one does: its last telling part counts.
+
+    Within a part, query, key and value tell more than output: `q_proj` is a query.
+    """
+    for part in reversed(path.lower().split(".")):
+        for role, pattern in LAYERS.items():
+            if re.search(pattern, part):
+                return role
+    return None
