@@ -26,6 +26,7 @@ class RunOptions(TypedDict, total=False):
     known: str | None
     isolate: bool
     explain: bool
+    world: int
     seconds_per_call: float
     bytes_of_memory: int
 

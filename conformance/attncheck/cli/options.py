@@ -117,6 +117,14 @@ _EXTENT = (
 
 _LIMITS = (
     click.option(
+        "--world",
+        metavar="N",
+        type=click.IntRange(1),
+        default=_DEFAULTS.world,
+        show_default=True,
+        help="How many processes compute one answer together (torch.distributed).",
+    ),
+    click.option(
         "--isolate/--no-isolate",
         default=_DEFAULTS.isolate,
         show_default=True,

@@ -52,6 +52,8 @@ def _empty_axes(subject: Subject, executor: Executor, case: Case) -> Mapping[str
             continue
         tied = {a: 0 for a, b in subject.ties.items() if b == axis}
         (answer,) = executor.put([subject.ask(case.with_sizes(**{axis: 0}, **tied))])
+        if answer.trouble is not None and answer.trouble.stage == "refused":
+            continue
         found[f"empty_{axis}"] = "supported" if answer.trouble is None else "raises"
     return found
 

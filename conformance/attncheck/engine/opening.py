@@ -6,6 +6,7 @@ from typing import Any
 
 from attncheck.engine.isolated import Forked, Isolated
 from attncheck.engine.put import Executor, InProcess
+from attncheck.engine.ranks import sharded
 from attncheck.engine.request import Request
 from attncheck.engine.session import Inquiry, Limits
 from attncheck.model.errors import UsageError
@@ -58,6 +59,8 @@ def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
         bytes_of_memory=request.bytes_of_memory,
         device=request.device,
     )
+    if request.world > 1:
+        return Opened(*sharded(request, limits, dtypes), found=None, isolated=True)
     if request.adapter is not None:
         return _written(request, limits, dtypes)
     if not isinstance(request.target, str):

@@ -12,7 +12,10 @@ BUDGETS: tuple[Budget, ...] = ("quick", "default", "deep")
 
 @dataclass(frozen=True)
 class Request:
-    """One target and how to judge it. `seed` None means: a fresh one, which is printed."""
+    """One target and how to judge it. `seed` None means: a fresh one, which is printed.
+
+    `world` is the number of processes that compute one answer together.
+    """
 
     target: str | object
     mechanism: str | None = None
@@ -30,5 +33,6 @@ class Request:
     known: str | None = None
     isolate: bool = True
     explain: bool = True
+    world: int = 1
     seconds_per_call: float = 10.0
     bytes_of_memory: int = 4 << 30

@@ -27,6 +27,7 @@ from attncheck.engine.observing import observe
 from attncheck.engine.opening import Opened, open_target
 from attncheck.engine.outcomes import certain, expected_conventions, import_trouble, with_known
 from attncheck.engine.plan import cases
+from attncheck.engine.ranks import naming_ranks
 from attncheck.engine.request import Request
 from attncheck.engine.session import TargetTroubleError
 from attncheck.engine.shrink import smallest
@@ -131,6 +132,7 @@ def _explain(
     tell(Explaining(check.id, "looking for the smallest case"))
     apart = Known() if check.basic else known
     finding = smallest(check, opened.subject, finding, opened.executor, apart)
+    finding = naming_ranks(opened.subject, opened.executor, finding)
     finding = explained(check, opened, finding, request, lambda step: tell(Explaining(check.id, step)), scripts)
     seconds = verdict.seconds + time.perf_counter() - started
     return replace(verdict, findings=(finding,), seconds=seconds)

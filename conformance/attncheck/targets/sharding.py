@@ -12,8 +12,6 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from attnref import Mechanism
-from attnref.catalogue import BY_ID
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -23,6 +21,8 @@ from attncheck.targets.adapter import Adapter, Interface, signature_of
 from attncheck.targets.calling import parameters_of
 from attncheck.targets.loading import load
 from attncheck.targets.names import CAUSAL, SCALE, SOFT_CAP
+from attnref import Mechanism
+from attnref.catalogue import BY_ID
 
 # Axes along which the tensors of a function are dealt out.
 SHARDED = ("q_len", "kv_len")
