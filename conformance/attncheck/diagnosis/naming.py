@@ -64,11 +64,13 @@ def name(subject: Subject, executor: Executor, failing: Sequence[Case] = ()) -> 
 
 
 def _only(matches: Sequence[tuple[Defect, ...]], wrong: Sequence[tuple[Ask, Answer]]) -> tuple[Defect, ...]:
-    """The one match, or the one that can show wherever the target was wrong."""
-    if len(matches) == 1:
-        return matches[0]
+    """The one match, or the first that can show wherever the target was wrong.
+
+    Several that explain every answer are one mistake at the sizes that the target allows: the
+    catalogue names the plainest first.
+    """
     fitting = [m for m in matches if all(any(_shows(d, ask) for d in m) for ask, _ in wrong)]
-    return fitting[0] if len(fitting) == 1 else ()
+    return next(iter(fitting or matches))
 
 
 def _shows(defect: Defect, ask: Ask) -> bool:

@@ -2,14 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from attncheck.checks.check import Check
+from attncheck.defects import Defect
+from attncheck.diagnosis.naming import name
+from attncheck.diagnosis.sizes import FAILS, PASSES, Space, learn
+from attncheck.engine.judging import Known, judge
 from attncheck.engine.opening import Opened
 from attncheck.engine.reproducer import reproducer
 from attncheck.engine.request import Request
 from attncheck.model.finding import Finding
 from attncheck.model.verdict import Family
+from attncheck.targets.subject import default_options, rules_of
 
 Tell = Callable[[str], None]
 
@@ -18,19 +23,95 @@ _CAUSES: Mapping[Family, str] = {"shape": "shape", "hygiene": "hygiene"}
 _TRIES = 3
 
 
+# Labelled cases from which the sizes are learned: each costs a few calls of the target.
+_LABELS = 100
+
+
 @dataclass
 class Scripts:
-    """Which causes have a script, and for how many findings of each one was tried in vain."""
+    """What has been explained so far in one run: most findings share a cause, and one look is enough.
+
+    `found` holds the causes that have a script, `vain` counts findings for which one was tried,
+    `sized` the causes whose sizes were looked for. `named` is None until the mistake was looked for.
+    """
 
     found: set[str] = field(default_factory=set)
     vain: Counter[str] = field(default_factory=Counter)
+    sized: set[str] = field(default_factory=set)
+    named: tuple[Defect, ...] | None = None
 
 
 def explained(
     check: Check, opened: Opened, finding: Finding, request: Request, tell: Tell, scripts: Scripts
 ) -> Finding:
     """The finding with everything that could be found out about it."""
+    finding = _named(check, opened, finding, tell, scripts)
+    finding = _sized(check, opened, finding, request, tell, scripts)
     return _reproduced(check, opened, finding, request, tell, scripts)
+
+
+def _named(check: Check, opened: Opened, finding: Finding, tell: Tell, scripts: Scripts) -> Finding:
+    """The finding with the known mistake, or the two, that explain every answer of the target."""
+    if check.family not in ("law", "value", "gradient") or not opened.subject.interface.loads:
+        return finding
+    if scripts.named is None:
+        tell("comparing with known mistakes")
+        scripts.named = name(opened.subject, opened.executor, [finding.case])
+    if not scripts.named:
+        return finding
+    ids = " and ".join(defect.id for defect in scripts.named)
+    return finding.explained(defect=ids, advice=" ".join(defect.sentence for defect in scripts.named))
+
+
+def _sized(
+    check: Check, opened: Opened, finding: Finding, request: Request, tell: Tell, scripts: Scripts
+) -> Finding:
+    """The finding with the sizes and options at which it shows, if few words say it."""
+    cause = _CAUSES.get(check.family, "mathematics")
+    if cause in scripts.sized or request.budget == "quick":
+        return finding
+    scripts.sized.add(cause)
+    tell("learning at which sizes it fails")
+    space = _space(opened)
+    learned = learn(
+        lambda names: _label(check, opened, finding, names), space, seed=request.seed or 0, budget=_LABELS,
+        known_failing=[{a: finding.case.names[a] for a in (*space.axes, *space.options)}],
+    )  # fmt: skip
+    predicate = learned.get(FAILS)
+    return finding if predicate is None else finding.explained(sizes=predicate.text)
+
+
+def _space(opened: Opened) -> Space:
+    """Sizes that one may choose, and options that the target takes, as far as the contract allows."""
+    subject = opened.subject
+    defaults = default_options(subject)
+    rules = rules_of(subject, defaults)
+    axes = {axis: (1, max(9, rules.base[axis])) for axis in rules.primary}
+    free = {
+        o.name: o.values for o in subject.mechanism.contract.options
+        if o.name in subject.interface.takes and o.name not in subject.interface.fixed and o.name not in axes
+    }  # fmt: skip
+
+    def legal(names: Mapping[str, object]) -> bool:
+        options = {**defaults, **{o: names[o] for o in free}}
+        chosen = {axis: int(str(names[axis])) for axis in axes}
+        complete = rules_of(subject, options).complete(chosen)  # type: ignore[arg-type]  # values of options
+        return complete is not None and all(complete[axis] == size for axis, size in chosen.items())
+
+    return Space(axes, free, legal)
+
+
+def _label(check: Check, opened: Opened, finding: Finding, names: Mapping[str, object]) -> str:
+    """How the target does at some sizes: "passes", or the kind of failure."""
+    subject = opened.subject
+    options = {**finding.case.options, **{o: names[o] for o in finding.case.options if o in names}}
+    rules = rules_of(subject, options)  # type: ignore[arg-type]  # values of options
+    sizes = rules.complete({axis: int(str(names[axis])) for axis in rules.primary if axis in names})
+    if sizes is None:
+        return PASSES
+    case = replace(finding.case, sizes=sizes, options=options)  # type: ignore[arg-type]  # values of options
+    verdict = judge(check, subject, [case], opened.executor, Known())
+    return verdict.findings[0].kind if verdict.findings else PASSES
 
 
 def _reproduced(
