@@ -50,7 +50,8 @@ def _weights_on_demand(subject: Subject) -> str | None:
 )
 def same_with_weights(subject: Subject, case: Case) -> Trial:
     """The path that returns weights and the one that does not give one output."""
-    ask = subject.ask(masked(subject, case))
+    causal = "causal" in subject.interface.takes and case.seed % 2 == 1
+    ask = subject.ask(case.with_options(causal=True) if causal else masked(subject, case))
     without = replace(ask, options={**ask.options, "need_weights": False})
     asked = replace(ask, options={**ask.options, "need_weights": True})
     plain, weighted = yield [without, asked]

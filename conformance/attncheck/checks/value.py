@@ -77,6 +77,35 @@ def survives_large_logits(subject: Subject, case: Case) -> Trial:
     )
 
 
+def _hides_keys(subject: Subject) -> str | None:
+    return None if subject.masking else "the target takes no mask"
+
+
+@check(
+    "value",
+    "a mask holds against large negative logits",
+    applies=both(needs_weights, _hides_keys),
+    share=0.3,
+    rank=43,
+)
+def masks_hold_against_large_logits(subject: Subject, case: Case) -> Trial:
+    """Where every visible logit is some ten thousand below zero, a hidden key has no weight still."""
+    ask = subject.ask(masked(subject, case, "padding_mask"))
+    sides = [subject.playing(roles) for roles in (("q", "queries"), ("k", "keys"))]
+    if all(sides):
+        names = [(side[0], None) for side in sides]
+    else:
+        names = [("query.bias", "query.weight"), ("key.bias", "key.weight")]
+        if any(n not in ask.parameters or n in subject.interface.absent for n, _ in names):
+            return NotJudged("queries and keys cannot be set")
+    # Queries of 200 and keys of -200: every logit is -40000·√head_dim, beyond a fill of -10000.
+    for (name, weight), level in zip(names, (200.0, -200.0), strict=True):
+        ask = ask.edit(name, "zero").edit(name, "add", None, level)
+        ask = ask.edit(weight, "zero") if weight else ask
+    (answer,) = yield [ask]
+    return agree(answer.out, expect(subject, ask).out, "the output for logits far below zero", tolerance=5e-3)
+
+
 def _takes_bias(subject: Subject) -> str | None:
     return None if "bias" in subject.optional else "the target takes no bias"
 
@@ -108,7 +137,9 @@ def _gives_weights(subject: Subject) -> str | None:
     rank=41,
 )
 def weights_match_the_reference(subject: Subject, case: Case) -> Trial:
-    """The attention weights that come back are those that made the output."""
+    """The attention weights that come back are those that made the output, causal ones too."""
+    if "causal" in subject.interface.takes and case.seed % 2:
+        case = case.with_options(causal=True)
     ask = subject.ask(with_masks(subject, case))
     ask = replace(ask, options={**ask.options, "need_weights": True})
     (answer,) = yield [ask]
@@ -196,6 +227,7 @@ keeps_half_precision = replace(keeps_half_precision, judges_trouble=True)
 CHECKS = (
     matches_the_reference,
     survives_large_logits,
+    masks_hold_against_large_logits,
     adds_its_bias,
     weights_match_the_reference,
     keeps_float64_precision,

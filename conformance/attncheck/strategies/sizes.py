@@ -126,6 +126,7 @@ def plans(axes: tuple[str, ...], base: Mapping[str, int], large: int) -> list[di
     made: list[dict[str, int]] = [{}]
     made += [{axis: 1} for axis in axes]
     made += [{a: base[b]} for a, b in _coincidences(axes)]
+    made += [{"q_len": 1, "kv_len": 1}] if {"q_len", "kv_len"} <= set(axes) else []
     # Beside a long side an image is narrow: some mechanisms compare every pixel with every other.
     made += [
         {axis: large, **{a: 2 for a in _IMAGE if axis in _IMAGE and a != axis}}
@@ -143,7 +144,7 @@ def _coincidences(axes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     wanted = (
         ("batch", "heads"), ("q_len", "kv_len"), ("kv_len", "q_len"), ("batch", "q_len"), ("heads", "q_len"),
         ("v_dim", "head_dim"), ("query_size", "key_size"), ("key_size", "model_dim"), ("key_size", "head_dim"),
-        ("query_size", "head_dim"), ("height", "width"), ("batch", "channels"), ("out_channels", "channels"),
+        ("query_size", "head_dim"), ("value_size", "model_dim"), ("v_dim", "value_size"), ("v_dim", "key_size"), ("height", "width"), ("batch", "channels"), ("out_channels", "channels"),
         ("batch", "out_channels"), ("hidden", "query_size"), ("tokens", "heads"), ("batch", "tokens"),
     )  # fmt: skip
     return ((a, b) for a, b in wanted if a in axes and b in axes)

@@ -64,7 +64,6 @@ class Bench:
     def _answer(self, built: Any, ask: Ask, parameters: Mapping[str, Tensor]) -> Answer:
         inputs = {n: make(r, ask.device) for n, r in ask.inputs.items()}
         before = {n: digest(t) for n, t in inputs.items()}
-        state = _global_state()
         for name in ask.gradients:
             if name in inputs:
                 inputs[name].requires_grad_()
@@ -73,16 +72,19 @@ class Bench:
         manual_seed(ask.cotangent)
         rng = get_rng_state()
         with enable_grad() if wants_gradients else no_grad():
+            state = _global_state()
             results = dict(scenario(self.adapter, built, inputs, ask))
+            changed = [name for name, value in _global_state().items() if value != state[name]]
+        if changed:
+            _restore(state)
         facts: dict[str, object] = {
             "inputs": before,
             "device": str(results["out"].device),
             "mutated": [n for n, t in inputs.items() if digest(t) != before[n]],
             "aliased": _aliased(results, inputs),
             "rng_moved": not torch.equal(rng, get_rng_state()),
-            "state_changed": [k for k, v in _global_state().items() if v != state[k]],
+            "state_changed": changed,
         }
-        _restore(state)
         facts |= {k: results.pop(k) for k in [k for k, v in results.items() if not isinstance(v, Tensor)]}
         tensors = {n: t.detach() for n, t in results.items()}
         if wants_gradients:
