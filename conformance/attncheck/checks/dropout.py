@@ -61,7 +61,7 @@ def drops_something_in_training(subject: Subject, case: Case) -> Trial:
     return Mismatch("two different outputs under two seeds", "the same output", kind="ignores dropout")
 
 
-@check("mode", "dropout leaves the mean where it was", applies=law(_has_no_norm), share=0.04, rank=86)
+@check("mode", "dropout leaves the mean where it was", applies=law(_has_no_norm), share=0.02, rank=86)
 def dropout_keeps_the_mean(subject: Subject, case: Case) -> Trial:
     """What is kept is scaled up, after the softmax: the mean over many calls is the output without."""
     if case.sizes.get("kv_len", case.sizes.get("tokens", 0)) < 2:
