@@ -1,0 +1,98 @@
+"""What a call takes besides its tensors is recognised by what it does, not by what it is called."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from attncheck.targets.discover import discover
+from attncheck.targets.found import Found
+from attnref.catalogue import BY_ID
+
+Attention = Callable[..., Tensor]
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
+    logits = q @ k.mT * q.shape[-1] ** -0.5
+    if visible is not None:
+        logits = logits.masked_fill(~visible, -torch.inf)
+    # A row that sees nothing gives zeros, as in the reference.
+    return torch.softmax(logits, dim=-1).nan_to_num(0.0) @ v
+
+
+def true_attends(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    return attended(q, k, v, mask)
+
+
+def true_ignores(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    return attended(q, k, v, None if mask is None else ~mask)
+
+
+def additive(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    logits = q @ k.mT * q.shape[-1] ** -0.5 + (0.0 if mask is None else mask)
+    return torch.softmax(logits, dim=-1).nan_to_num(0.0) @ v
+
+
+def one_attends(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    if mask is not None and not mask.is_floating_point():
+        raise TypeError("expected ones and zeros")
+    return attended(q, k, v, None if mask is None else mask == 1)
+
+
+def lengths(q: Tensor, k: Tensor, v: Tensor, kv_lens: Tensor | None = None) -> Tensor:
+    visible = None if kv_lens is None else torch.arange(k.shape[2]) < kv_lens.reshape(-1, 1, 1, 1)
+    return attended(q, k, v, visible)
+
+
+def found(function: Attention) -> Found:
+    return discover(function, BY_ID["scaled_dot_product"])
+
+
+@pytest.mark.parametrize("function", [true_attends, true_ignores, additive, one_attends, lengths])
+def test_the_polarity_of_a_mask_is_seen(function: Attention) -> None:
+    seen = found(function)
+
+    assert seen.mask is not None
+    assert seen.mask.polarity == function.__name__.replace("_", " ")
+    assert seen.conventions["mask_polarity"] == function.__name__
+
+
+def causal_from(offset: Callable[[int, int], int]) -> Attention:
+    def attend(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
+        rows, columns = q.shape[2], k.shape[2]
+        visible = torch.ones(rows, columns, dtype=torch.bool).tril(offset(rows, columns))
+        return attended(q, k, v, visible if is_causal else None)
+
+    return attend
+
+
+@pytest.mark.parametrize(
+    ("offset", "alignment"),
+    [(lambda q_len, kv_len: 0, "upper_left"), (lambda q_len, kv_len: kv_len - q_len, "lower_right")],
+)
+def test_where_the_causal_diagonal_starts_is_seen(offset: Callable[[int, int], int], alignment: str) -> None:
+    assert found(causal_from(offset)).conventions["causal_alignment"] == alignment
+
+
+def test_a_scale_of_the_call_is_handed_over() -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor, softmax_scale: float | None = None) -> Tensor:
+        scale = q.shape[-1] ** -0.5 if softmax_scale is None else softmax_scale
+        return torch.softmax(q @ k.mT * scale, dim=-1) @ v
+
+    assert found(attend).switches["scale"] == "softmax_scale=scale"
+
+
+def test_weights_that_come_back_are_seen_with_their_heads_or_averaged() -> None:
+    from torch import nn
+
+    seen = discover(nn.MultiheadAttention, BY_ID["multi_head"])
+
+    assert (seen.weights, seen.conventions["weights_returned"]) == ("1", "averaged")
+
+
+def test_every_assumption_is_a_line_of_the_notes() -> None:
+    notes = "\n".join(found(true_ignores).notes)
+
+    assert "called with (q=q, k=k, v=v)" in notes
+    assert "mask: mask (batch, heads, q_len, kv_len), true ignores" in notes

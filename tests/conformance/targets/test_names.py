@@ -1,0 +1,35 @@
+"""Names that published code uses mean what they say, and names of one thing are not taken for another."""
+
+import pytest
+
+from attncheck.targets.names import ARGUMENTS, INPUTS, MASKS, axes_for, is_mask, layer_role, roles_for
+from attnref.axes import BY_NAME
+
+
+def test_every_axis_that_a_name_may_mean_is_in_the_glossary() -> None:
+    assert {axis for meanings in ARGUMENTS.values() for axis in meanings} <= set(BY_NAME)
+
+
+def test_every_listed_input_plays_its_role_and_every_listed_mask_is_one() -> None:
+    assert all(role in roles_for(name) for role, names in INPUTS.items() for name in names)
+    assert all(is_mask(name) for name in MASKS)
+
+
+def test_no_name_of_an_input_is_one_of_a_mask() -> None:
+    assert [name for names in INPUTS.values() for name in names if is_mask(name)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "role"),
+    [
+        ("to_q", "query"), ("self_attn.k_proj", "key"), ("W_v", "value"), ("out_proj", "output"),
+        ("attention.query.out", "output"), ("qkv", None), ("norm1", None),
+    ],
+)  # fmt: skip
+def test_the_last_telling_word_of_a_path_is_its_role(path: str, role: str | None) -> None:
+    assert layer_role(path) == role
+
+
+def test_case_and_underscores_at_the_ends_do_not_matter() -> None:
+    assert axes_for("_Num_Heads") == axes_for("num_heads") == ("heads",)
+    assert roles_for("Query_") == ("q",)

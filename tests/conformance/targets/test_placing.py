@@ -1,0 +1,55 @@
+"""Weights are placed by patterns, and gradients come back the way the weights went."""
+
+import pytest
+import torch
+
+from attncheck.targets.placing import Placement
+
+NAMES = {"heads": 3}
+ROLES = ("query.weight", "key.weight", "value.weight")
+
+
+def reference() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return {role: torch.randn(6, 7, generator=generator, dtype=torch.float64) for role in ROLES}
+
+
+PLACEMENTS = [
+    (Placement("w", ROLES[:1]), (6, 7)),
+    (Placement("w", ROLES[:1], "o i -> i o"), (7, 6)),
+    (Placement("w", ROLES, "r (h d) i -> (r h d) i"), (18, 7)),
+    (Placement("w", ROLES, "r (h d) i -> (h r d) i"), (18, 7)),
+    (Placement("w", ROLES, "r (h d) i -> i (h d r)"), (7, 18)),
+    (Placement("w", ROLES, "cat"), (18, 7)),
+    (Placement("w.{}", ROLES[:1], "(h d) i -> h d i"), (2, 7)),
+]
+
+
+@pytest.mark.parametrize(("placement", "shape"), PLACEMENTS)
+def test_gradients_return_to_where_the_weights_came_from(
+    placement: Placement, shape: tuple[int, ...]
+) -> None:
+    names = [placement.target.format(i) for i in range(3)] if "{}" in placement.target else ["w"]
+    own = {name: torch.zeros(shape, dtype=torch.float64, requires_grad=True) for name in names}
+    weights = reference()
+    with torch.no_grad():
+        placement.place(own, weights, NAMES)
+    # A gradient that equals the weight must come back as the reference's weight.
+    for tensor in own.values():
+        tensor.grad = tensor.detach().clone()
+
+    gradients = placement.gradients(own, weights, NAMES)
+
+    assert set(gradients) == set(placement.roles)
+    assert all(torch.equal(gradients[role], weights[role]) for role in placement.roles)
+
+
+def test_a_missing_gradient_is_missing_for_every_role() -> None:
+    own = {"w": torch.zeros(18, 7, requires_grad=True)}
+
+    assert Placement("w", ROLES, "cat").gradients(own, reference(), NAMES) == dict.fromkeys(ROLES)
+
+
+def test_a_tensor_of_another_size_is_refused_by_name_and_shape() -> None:
+    with pytest.raises(ValueError, match=r"^w has shape \(5, 7\), expected \(6, 7\)$"):
+        Placement("w", ROLES[:1]).place({"w": torch.zeros(5, 7)}, reference(), NAMES)
