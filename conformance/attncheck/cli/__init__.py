@@ -19,8 +19,10 @@ COMMANDS = {
     "show": "show",
     "shapes": "shapes",
     "adapt": "adapt",
+    "prove": "prove",
     "replay": "replay",
     "diff": "diff",
+    "matrix": "matrix",
 }
 
 INTERRUPTED = 130

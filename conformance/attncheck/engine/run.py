@@ -27,6 +27,7 @@ from attncheck.engine.observing import observe
 from attncheck.engine.opening import Opened, open_target
 from attncheck.engine.outcomes import certain, expected_conventions, import_trouble, with_known
 from attncheck.engine.plan import cases
+from attncheck.engine.proving import in_a_run
 from attncheck.engine.ranks import naming_ranks
 from attncheck.engine.request import Request
 from attncheck.engine.session import TargetTroubleError
@@ -100,6 +101,8 @@ def _judge_all(
         verdict = judge(check, opened.subject, planned, opened.executor, known)
         _remember(check, verdict, known)
         verdict = certain(opened.subject, check, verdict)
+        if check.id == "output_has_the_right_shape" and verdict.outcome == "passed":
+            verdict = replace(verdict, reason=in_a_run(request, opened))
         if verdict.outcome == "failed" and request.explain:
             verdict = _explain(check, verdict, opened, known, scripts, request, tell)
         verdicts.append(verdict)

@@ -1,6 +1,6 @@
 """A proof in words: plain text for a console."""
 
-from attncheck.shapes.expressions import both
+from attncheck.shapes.expressions import both, conjuncts
 from attncheck.shapes.paths import Path
 from attncheck.shapes.proof import TRUST, Proof
 from attncheck.shapes.question import Sizes
@@ -37,7 +37,7 @@ def _verdict(proof: Proof) -> list[str]:
 
 def _conditions(proof: Proof) -> str:
     """What the domain asks for besides sizes of at least one."""
-    own = [part for part in proof.domain.split(" and ") if not part.endswith(" >= 1")]
+    own = [part for part in conjuncts(proof.domain) if not part.endswith(" >= 1")]
     return f" with {both(own)}" if own else ""
 
 

@@ -169,6 +169,17 @@ def negation(condition: str) -> str:
     return plain(f"not ({condition})")
 
 
+def conjuncts(condition: str) -> tuple[str, ...]:
+    """The conditions of which all hold where this one does."""
+    return _conjuncts(ast.parse(condition, mode="eval").body)
+
+
+def _conjuncts(node: ast.expr) -> tuple[str, ...]:
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
+        return tuple(part for each in node.values for part in _conjuncts(each))
+    return (ast.unparse(node),)
+
+
 def alternatives(condition: str) -> list[tuple[str, ...]]:
     """The condition as a disjunction of conjunctions of conditions that are neither."""
     node = ast.parse(condition.strip(), mode="eval").body

@@ -1,0 +1,62 @@
+"""The proof of a target's shape contract, made in a worker because it runs the target."""
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+from attncheck.engine.opening import Opened
+from attncheck.engine.request import Request
+from attncheck.engine.session import Inquiry, Limits, TargetTroubleError
+from attnref.catalogue import BY_ID
+
+# What a run spends on a proof beside its checks.
+SECONDS_IN_A_RUN = 3.0
+
+
+@dataclass(frozen=True)
+class Proved:
+    """`proved`, `refuted` or `open`, and the whole of it as text."""
+
+    status: str
+    text: str
+
+    @property
+    def headline(self) -> str:
+        """The first line, for a table."""
+        return self.text.splitlines()[0]
+
+
+def prove_target(request: Request, opened: Opened, seconds: float = 30.0) -> Proved:
+    """Prove or refute the shape contract of a target that was found. A lost process leaves it open."""
+    assert opened.found is not None, "expected a target named by its path"
+    arguments = {"target": request.target, "found": opened.found.to_json(), "seconds": seconds}
+    return _asked("prove_found", arguments, request)
+
+
+def prove_mechanism(mechanism: str, seconds: float = 30.0) -> Proved:
+    """The same for a reference. Raises KeyError if there is no such mechanism."""
+    return _asked(
+        "prove_mechanism", {"mechanism": BY_ID[mechanism].id, "seconds": seconds}, Request(mechanism)
+    )
+
+
+def in_a_run(request: Request, opened: Opened) -> str:
+    """What a verdict on shapes says of all sizes; empty where nobody asked, or nothing was decided in time."""
+    told = isinstance(request.target, str) and opened.found is not None
+    if request.budget == "quick" or not told or importlib.util.find_spec("z3") is None:
+        return ""
+    proof = prove_target(request, opened, SECONDS_IN_A_RUN)
+    return "" if proof.status == "open" else proof.headline
+
+
+def _asked(function: str, arguments: dict[str, object], request: Request) -> Proved:
+    limits = Limits(bytes_of_memory=request.bytes_of_memory, device=request.device)
+    try:
+        with Inquiry(limits) as inquiry:
+            answer: Any = inquiry.run(f"attncheck.targets.proving:{function}", arguments)
+    except TargetTroubleError as error:
+        return Proved("open", f"open: neither proved nor refuted\n  because    {error.trouble}")
+    text = answer["text"]
+    if answer["fixed"]:
+        text += f"\n  scope      constructed with {answer['fixed']}; everything else is a symbol"
+    return Proved(answer["status"], text)
