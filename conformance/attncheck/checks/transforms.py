@@ -175,8 +175,8 @@ def autocast_runs(subject: Subject, case: Case) -> Trial:
         return unjudged
     like = performed(subject, ask)
     truth = expect(subject, in_float64(ask)).out
-    rounded = [t.bfloat16() for t in (answer.tensors["again"], like.tensors["again"])]
-    return within_budget(*rounded, truth, "the output under autocast")
+    actual, own = (each.tensors["again"].bfloat16() for each in (answer, like))
+    return within_budget(actual, own, truth, "the output under autocast")
 
 
 CHECKS = (

@@ -84,10 +84,9 @@ def naming_ranks(subject: Subject, executor: Executor, finding: Finding) -> Find
     if not isinstance(executor, Sharded) or not isfinite(finding.gap):
         return finding
     # Some checks ask for causal order, whatever the case says.
-    forms: list[dict[str, Scalar]] = [
-        {},
-        *([{"causal": True}] if "causal" in subject.interface.takes else []),
-    ]
+    forms: list[dict[str, Scalar]] = [{}]
+    if "causal" in subject.interface.takes:
+        forms.append({"causal": True})
     for form in forms:
         blamed = _blamed(subject, executor, finding.case.with_options(**form))
         if blamed:

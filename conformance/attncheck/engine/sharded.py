@@ -52,6 +52,10 @@ class _Rank(_Remote):
         return {"op": "load", "open": "attncheck.targets.sharding:open_rank", "arguments": self.arguments}
 
 
+def _interface_of(rank: _Rank) -> Interface:
+    return rank.interface
+
+
 class Sharded:
     """Puts every question to all ranks; their answers add up to the target's."""
 
@@ -77,9 +81,8 @@ class Sharded:
     def interface(self) -> Interface:
         """What the target's ranks say of themselves. Raises as `Isolated.interface` does."""
         self._gather()
-        told = [self._pool.submit(lambda rank=rank: rank.interface) for rank in self._ranks]
-        wait(told)
-        return replace(told[0].result(), refuses=(*told[0].result().refuses, *self._rules))
+        told = list(self._pool.map(_interface_of, self._ranks))
+        return replace(told[0], refuses=(*told[0].refuses, *self._rules))
 
     def learn(self, rules: tuple[str, ...]) -> None:
         """Do not ask at sizes that break these rules."""

@@ -214,7 +214,7 @@ class WholeInputs:
         """The tensor itself, whose gradient is a share of what comes back."""
         if tensor.requires_grad:
             tensor = tensor.view_as(tensor)
-            tensor.register_hook(lambda gradient: gradient / self.world)
+            tensor.register_hook(lambda gradient: gradient / self.world)  # type: ignore[no-untyped-call]  # torch types no hooks
         return tensor
 
     def parameter_gradients(

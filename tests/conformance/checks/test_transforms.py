@@ -16,7 +16,7 @@ from attnref.catalogue import BY_ID as MECHANISMS
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
-def judged(check, mechanism, target=None, budget="default"):
+def judged(check, mechanism, target=None, budget="deep"):
     """The verdict on the first case of a budget: a compilation takes seconds."""
     target = target or Reference(MECHANISMS[mechanism])
     subject = Subject(MECHANISMS[mechanism], target.interface)
@@ -182,11 +182,13 @@ def test_a_reference_passes_what_is_too_slow_for_the_quick_budget(check, mechani
     assert verdict.outcome == "passed", (verdict.reason, verdict.findings)
 
 
-@pytest.mark.parametrize("check", ["compile_equals_eager", "generated_code_equals_eager"])
+@pytest.mark.parametrize(
+    "check", ["compile_equals_eager", "generated_code_equals_eager", "export_runs_at_other_sizes"]
+)
 def test_a_slow_check_says_which_budget_it_needs(check):
     verdict = judged(check, "scaled_dot_product", budget="quick")
 
-    needed = "deep" if check.startswith("generated") else "default or deep"
+    needed = "deep" if "equals_eager" in check else "default or deep"
     assert verdict.reason == f"no case could be judged: slow: judged with --budget {needed}"
 
 
