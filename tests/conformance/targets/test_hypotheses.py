@@ -1,0 +1,64 @@
+"""Guesses at which tensor is which: all tensors have a place, names come first, lost weights have none."""
+
+import pytest
+
+from attncheck.targets.hypotheses import guesses, layers
+
+Shapes = dict[str, tuple[int, ...]]
+REFERENCE: Shapes = {
+    f"{role}.{leaf}": ((6, 6) if leaf == "weight" else (6,))
+    for role in ("query", "key", "value", "output")
+    for leaf in ("weight", "bias")
+}
+
+
+def test_tensors_of_a_layer_stand_together() -> None:
+    found = layers({"a.weight": (2, 3), "b": (5,), "a.bias": (2,)})
+
+    assert [(layer.path, list(layer.tensors)) for layer in found] == [
+        ("a", ["weight", "bias"]),
+        ("b", ["weight"]),
+    ]
+
+
+def test_names_that_tell_come_before_order() -> None:
+    own: Shapes = {
+        f"{name}.{leaf}": REFERENCE[f"query.{leaf}"]
+        for name in ("to_v", "to_q", "to_out", "to_k")
+        for leaf in ("weight", "bias")
+    }
+
+    best = guesses(own, REFERENCE, heads=2)[0]
+
+    assert best.named
+    roles = {p.target: p.roles[0] for p in best.placements}
+    assert roles["to_v.weight"] == "value.weight"
+    assert roles["to_k.bias"] == "key.bias"
+
+
+@pytest.mark.parametrize("own", [
+    {"qkv.weight": (18, 6), "qkv.bias": (18,), "proj.weight": (6, 6), "proj.bias": (6,)},
+    {"q.weight": (6, 6), "kv.weight": (12, 6), "o.weight": (6, 6)},
+    {"w.weight": (18, 6)},
+])  # fmt: skip
+def test_every_tensor_has_its_place_in_every_guess_and_every_weight_its_tensor(own: Shapes) -> None:
+    found = guesses(own, REFERENCE, heads=2)
+
+    assert found
+    for guess in found:
+        assert {p.target for p in guess.placements} == set(own)
+        placed = [role for p in guess.placements for role in p.roles]
+        assert sorted([*placed, *guess.absent, *guess.identity]) == sorted(REFERENCE)
+
+
+def test_too_few_numbers_have_no_guess() -> None:
+    assert guesses({"q.weight": (6, 5), "k.weight": (6, 5)}, REFERENCE, heads=2) == []
+
+
+def test_guesses_come_by_rising_cost() -> None:
+    costs = [
+        g.cost for g in guesses({"a": (6, 6), "b": (6, 6), "c": (6, 6), "d": (6, 6)}, REFERENCE, heads=2)
+    ]
+
+    assert len(costs) >= 24
+    assert costs == sorted(costs)
