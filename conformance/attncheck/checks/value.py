@@ -93,7 +93,7 @@ def masks_hold_against_large_logits(subject: Subject, case: Case) -> Trial:
     ask = subject.ask(masked(subject, case, "padding_mask"))
     sides = [subject.playing(roles) for roles in (("q", "queries"), ("k", "keys"))]
     if all(sides):
-        names = [(side[0], None) for side in sides]
+        names: list[tuple[str, str | None]] = [(side[0], None) for side in sides]
     else:
         names = [("query.bias", "query.weight"), ("key.bias", "key.weight")]
         if any(n not in ask.parameters or n in subject.interface.absent for n, _ in names):

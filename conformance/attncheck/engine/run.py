@@ -58,13 +58,17 @@ def chosen(request: Request) -> list[Check]:
     """The checks that a request asks for. Raises UsageError for an unknown one."""
     for name in (*request.checks, *request.skip):
         if name not in BY_ID:
-            raise UsageError(f"unknown check {name!r}{did_you_mean(name, BY_ID)} (attncheck list checks shows all {len(BY_ID)})")
+            raise UsageError(
+                f"unknown check {name!r}{did_you_mean(name, BY_ID)} (attncheck list checks shows all {len(BY_ID)})"
+            )
     wanted = [c for c in CHECKS if not request.checks or c.id in request.checks or c.basic]
     wanted = [c for c in wanted if not request.families or c.family in request.families or c.basic]
     return [c for c in wanted if c.id not in request.skip]
 
 
-def _run(request: Request, listeners: Sequence[Listener], checks: list[Check], again: dict[str, list[Case]]) -> Report:
+def _run(
+    request: Request, listeners: Sequence[Listener], checks: list[Check], again: dict[str, list[Case]]
+) -> Report:
     def tell(event: Event) -> None:
         for listener in listeners:
             listener(event)
@@ -91,7 +95,12 @@ def _run(request: Request, listeners: Sequence[Listener], checks: list[Check], a
 
 
 def _judge_all(
-    request: Request, seed: int, opened: Opened, checks: list[Check], again: dict[str, list[Case]], tell: Listener
+    request: Request,
+    seed: int,
+    opened: Opened,
+    checks: list[Check],
+    again: dict[str, list[Case]],
+    tell: Listener,
 ) -> list[Verdict]:
     known, scripts = Known(), Scripts()
     verdicts = []
@@ -136,7 +145,9 @@ def _explain(
     apart = Known() if check.basic else known
     finding = smallest(check, opened.subject, finding, opened.executor, apart)
     finding = naming_ranks(opened.subject, opened.executor, finding)
-    finding = explained(check, opened, finding, request, lambda step: tell(Explaining(check.id, step)), scripts)
+    finding = explained(
+        check, opened, finding, request, lambda step: tell(Explaining(check.id, step)), scripts
+    )
     seconds = verdict.seconds + time.perf_counter() - started
     return replace(verdict, findings=(finding,), seconds=seconds)
 
@@ -162,7 +173,11 @@ def target_name(request: Request) -> str:
     """The target as a report calls it."""
     if request.adapter and not isinstance(request.target, str):
         return request.adapter
-    return request.target if isinstance(request.target, str) else getattr(request.target, "__qualname__", repr(request.target))
+    return (
+        request.target
+        if isinstance(request.target, str)
+        else getattr(request.target, "__qualname__", repr(request.target))
+    )
 
 
 def versions() -> dict[str, str]:
@@ -184,12 +199,17 @@ def _invocation(request: Request) -> dict[str, object]:
 
 def _unopened(request: Request, seed: int, error: TargetTroubleError, tell: Listener) -> Report:
     """The report of a target whose import or construction ends its process."""
-    header = Header(target_name(request), request.mechanism or "unknown", seed=seed, budget=request.budget, versions=versions(), invocation=_invocation(request))
+    header = Header(
+        target_name(request),
+        request.mechanism or "unknown",
+        seed=seed,
+        budget=request.budget,
+        versions=versions(),
+        invocation=_invocation(request),
+    )
     verdict = import_trouble(error)
     for event in (RunStarted(header, (verdict.check,)), CheckFinished(verdict)):
         tell(event)
     report = Report(header, {}, (verdict,))
     tell(RunFinished(report))
     return report
-
-

@@ -144,7 +144,8 @@ def _coincidences(axes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     wanted = (
         ("batch", "heads"), ("q_len", "kv_len"), ("kv_len", "q_len"), ("batch", "q_len"), ("heads", "q_len"),
         ("v_dim", "head_dim"), ("query_size", "key_size"), ("key_size", "model_dim"), ("key_size", "head_dim"),
-        ("query_size", "head_dim"), ("value_size", "model_dim"), ("v_dim", "value_size"), ("v_dim", "key_size"), ("height", "width"), ("batch", "channels"), ("out_channels", "channels"),
+        ("query_size", "head_dim"), ("value_size", "model_dim"), ("v_dim", "value_size"), ("v_dim", "key_size"),
+        ("height", "width"), ("batch", "channels"), ("out_channels", "channels"),
         ("batch", "out_channels"), ("hidden", "query_size"), ("tokens", "heads"), ("batch", "tokens"),
     )  # fmt: skip
     return ((a, b) for a, b in wanted if a in axes and b in axes)

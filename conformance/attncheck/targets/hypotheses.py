@@ -286,7 +286,7 @@ def _patterns(
     mine: Shape, wanted: tuple[str, Shape], path: str, heads: int | None, name: str
 ) -> Iterator[tuple[str, float]]:
     """Patterns that turn a reference tensor into one of the shape `mine`, each with a cost."""
-    role, shape = wanted
+    _, shape = wanted
     if "{}" in name:
         yield from _per_head(mine, shape, path, heads)
         return
