@@ -60,7 +60,7 @@ def _has_parameters(subject: Subject) -> str | None:
 def parameter_gradients_match(subject: Subject, case: Case) -> Trial:
     """Every parameter learns, and in the reference's direction."""
     ask = subject.ask(with_masks(subject, case))
-    trained = tuple(n for n in ask.parameters if n not in subject.interface.absent and "running" not in n)
+    trained = tuple(n for n in ask.parameters if not subject.lacks(n) and "running" not in n)
     ask = subject.ask(with_masks(subject, case), gradients=trained)
     return (yield from _same_gradients(subject, ask, trained))
 

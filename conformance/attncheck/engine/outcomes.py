@@ -61,6 +61,24 @@ def certain(subject: Subject, check: Check, verdict: Verdict) -> Verdict:
     return verdict
 
 
+def variant_verdict(subject: Subject, request: Request) -> list[Verdict]:
+    """A verdict for a target that has settled on a documented variant: it deviates, or fails if strict."""
+    fixed = subject.interface.fixed
+    for variant in subject.mechanism.contract.variants:
+        told = {name: value for name, value in variant.options.items() if name in fixed}
+        if not told or any(fixed[name] != value for name, value in told.items()):
+            continue
+        reason = f"{variant.id}: {variant.meaning} ({variant.used_by})"
+        if not request.strict:
+            return [Verdict("is_the_form_of_the_paper", "value", "deviates", 1, 1, reason)]
+        finding = Finding(
+            "is_the_form_of_the_paper", "the target computes the paper's form", "the paper's form", reason, Case({}),
+            kind="a variant",
+        )  # fmt: skip
+        return [Verdict("is_the_form_of_the_paper", "value", "failed", 1, 1, findings=(finding,))]
+    return []
+
+
 def import_trouble(error: TargetTroubleError) -> Verdict:
     """The finding that a target cannot even be imported or constructed."""
     trouble = error.trouble

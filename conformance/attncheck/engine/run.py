@@ -25,7 +25,13 @@ from attncheck.engine.explaining import Scripts, explained
 from attncheck.engine.judging import Known, judge
 from attncheck.engine.observing import observe
 from attncheck.engine.opening import Opened, open_target
-from attncheck.engine.outcomes import certain, expected_conventions, import_trouble, with_known
+from attncheck.engine.outcomes import (
+    certain,
+    expected_conventions,
+    import_trouble,
+    variant_verdict,
+    with_known,
+)
 from attncheck.engine.plan import cases
 from attncheck.engine.proving import in_a_run
 from attncheck.engine.ranks import naming_ranks
@@ -84,7 +90,7 @@ def _run(
         tell(RunStarted(header, tuple(c.id for c in checks)))
         conventions = observe(opened.subject, opened.executor, seed)
         tell(ConventionsFound(conventions))
-        verdicts = [*expected_conventions(request, conventions)]
+        verdicts = [*expected_conventions(request, conventions), *variant_verdict(opened.subject, request)]
         verdicts += _judge_all(request, seed, opened, checks, again, tell)
         verdicts = with_known(request, verdicts)
     finally:

@@ -144,13 +144,27 @@ def _with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
         if trial is None or not trial.ran:
             continue
         if agrees(trial.gap):
-            return _with_polarity(tried, form)
+            return _with_polarity(_also_per_query(tried, form, target, mechanism), form)
         ranked.append((trial.gap, index, tried))
     if not ranked:
-        return found
+        spoken = next(
+            (form for form in candidates if form.polarity == "lengths" and "len" in form.argument), None
+        )
+        # Lengths by name that no call can take: that is for the judge to say.
+        return _masked(found, spoken) if spoken else found
     # None agrees: a mistake in the masking, or in everything. The nearest form is judged.
     _, index, nearest = min(ranked, key=lambda r: (round(r[0], 6), r[1]))
     return _with_polarity(nearest, candidates[index])
+
+
+def _also_per_query(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> Found:
+    """The same with a length for every query too, if calls with such lengths return."""
+    if form.role != "valid_lens" or form.polarity != "lengths":
+        return found
+    wider = replace(form, axes=("batch", "q_len"))
+    tried = replace(found, mask=wider)
+    case = _case(tried, mechanism, masking="random_mask")
+    return tried if case is not None and attempt(tried, target, case).ran else found
 
 
 def _masked(found: Found, form: MaskForm) -> Found:

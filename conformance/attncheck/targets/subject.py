@@ -191,12 +191,16 @@ class Subject:
         recipes = {}
         for index, (name, shape) in enumerate(shapes.items()):
             recipe = Recipe(shape, _parameter_kind(name, shape), case.seed * 1009 + 100 + index, case.dtype)
-            if _unnumbered(name) in {_unnumbered(n) for n in self.interface.absent}:
+            if self.lacks(name):
                 recipe = recipe.edit("zero")
                 # A kernel without a width of its own has width one.
                 recipe = recipe.edit("add", None, 1.0) if name.endswith("inverse_width") else recipe
             recipes[name] = recipe.edit("identity") if name in self.interface.identity else recipe
         return recipes
+
+    def lacks(self, parameter: str) -> bool:
+        """Whether the target has no such parameter; what one of its branches lacks all of them lack."""
+        return _unnumbered(parameter) in {_unnumbered(name) for name in self.interface.absent}
 
     def _input(self, name: str, shape: TensorShape, case: Case, index: int) -> Recipe:
         varies = self.interface.varies.get(name)

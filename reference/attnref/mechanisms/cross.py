@@ -82,8 +82,16 @@ class Cross(nn.Module):
     ):
         """Let x look at y."""
         return cross(
-            x, y, self.query.weight, self.key.weight, self.value.weight,
-            self.query.bias, self.key.bias, self.value.bias, mask, need_weights=need_weights,
+            x,
+            y,
+            self.query.weight,
+            self.key.weight,
+            self.value.weight,
+            self.query.bias,
+            self.key.bias,
+            self.value.bias,
+            mask,
+            need_weights=need_weights,
         )
 
 
@@ -94,9 +102,7 @@ MECHANISM = Mechanism(
     call=cross,
     module=Cross,
     outputs=("out", "weights"),
-    cite=(
-        Citation("Attention Is All You Need", "https://arxiv.org/abs/1706.03762", "section 3.2.3"),
-    ),
+    cite=(Citation("Attention Is All You Need", "https://arxiv.org/abs/1706.03762", "section 3.2.3"),),
     differs_from="torch.nn.MultiheadAttention has several heads and an output projection.",
     contract=Contract(
         options=(Option("bias", (True, False), "whether the projections have a bias"),),
@@ -115,8 +121,13 @@ MECHANISM = Mechanism(
             Law("full_mask_changes_nothing"),
         ),
         conventions=(
-            "mask_polarity", "fully_masked_row", "empty_axes", "mismatched_size_one",
-            "weights_returned", "softmax_precision", "layout",
+            "mask_polarity",
+            "fully_masked_row",
+            "empty_axes",
+            "mismatched_size_one",
+            "weights_returned",
+            "softmax_precision",
+            "layout",
         ),
     ),
 )

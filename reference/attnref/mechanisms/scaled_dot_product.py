@@ -91,9 +91,7 @@ MECHANISM = Mechanism(
     formula=r"\mathrm{softmax}\!\left(q k^\top / \sqrt{\mathrm{head\_dim}} + \mathrm{bias}\right) v",
     call=scaled_dot_product,
     outputs=("out", "weights"),
-    cite=(
-        Citation("Attention Is All You Need", "https://arxiv.org/abs/1706.03762", "equation 1"),
-    ),
+    cite=(Citation("Attention Is All You Need", "https://arxiv.org/abs/1706.03762", "equation 1"),),
     differs_from="torch's operator takes mask or bias in one argument and has no soft cap.",
     contract=Contract(
         options=(
@@ -121,8 +119,14 @@ MECHANISM = Mechanism(
             Law("causal_sees_no_future", axes=("q_len", "kv_len")),
         ),
         conventions=(
-            "mask_polarity", "causal_alignment", "fully_masked_row", "empty_axes",
-            "mismatched_size_one", "weights_returned", "softmax_precision", "layout",
+            "mask_polarity",
+            "causal_alignment",
+            "fully_masked_row",
+            "empty_axes",
+            "mismatched_size_one",
+            "weights_returned",
+            "softmax_precision",
+            "layout",
         ),
     ),
 )

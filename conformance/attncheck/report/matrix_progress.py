@@ -1,0 +1,59 @@
+"""Progress of a matrix: a line for each cell that is done, and on a terminal a bar with the time left."""
+
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from attncheck.engine.matrix import Judged, Progress
+
+
+class MatrixProgress:
+    """Called with each step; used as a context, so that the bar goes away."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = Bar(
+            BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
+            console=self._console, transient=True, disable=not self._console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("")
+
+    def __enter__(self) -> "MatrixProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.last is not None:
+            self._console.print(cell_line(progress), markup=False)
+        words = " · ".join(
+            [*([f"{time_words(progress.left)} left"] if progress.left else []), *progress.running]
+        )
+        self._bar.update(self._task, completed=progress.done, total=progress.planned, description=words)
+
+
+def cell_line(progress: Progress) -> str:
+    """The cell that is done, how far the matrix is, and the time left."""
+    assert progress.last is not None, "a line is about a cell"
+    record = progress.last.record
+    line = f"{progress.done}/{progress.planned} {record.target}: {record.outcome} ({record.seconds:.0f} s)"
+    return line if not progress.left else f"{line}, {time_words(progress.left)} left"
+
+
+def time_words(seconds: float) -> str:
+    """Seconds, or minutes from two on."""
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def summary(judged: Sequence[Judged]) -> str:
+    """How many cells ended how."""
+    counts = Counter(each.record.outcome for each in judged)
+    return f"{len(judged)} targets: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common())
