@@ -17,7 +17,7 @@ SEQUENCE = (
 
 
 def test_the_package_offers_exactly_these_names():
-    modules = {"axes", "catalogue", "mechanisms"}
+    modules = {"axes", "catalogue", "long", "mechanisms"}
     offered = {name for name in vars(attnref) if not name.startswith("_")} - modules
 
     assert offered == PUBLIC

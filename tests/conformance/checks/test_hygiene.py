@@ -1,11 +1,18 @@
 """Good manners: a module that writes into what is not its own, remembers, or forgets is caught."""
 
-import copy
-
 import pytest
 import torch
+from torch import nn
 
+from attncheck.checks import BY_ID as CHECKS
 from attncheck.checks import hygiene
+from attncheck.engine.judging import Known, judge
+from attncheck.engine.plan import cases
+from attncheck.engine.put import InProcess
+from attncheck.targets.discover import discover
+from attncheck.targets.found import FoundAdapter
+from attncheck.targets.subject import Subject
+from attnref.catalogue import BY_ID
 
 
 def contiguous_strides(tensor):
@@ -127,16 +134,29 @@ def test_bad_manners_around_the_call_are_caught(verdict, check, instead):
     assert verdict(check, "cross", instead=instead).outcome == "failed"
 
 
-def test_a_module_that_registers_nothing_is_caught(verdict):
+class Unregistered(nn.Module):
     """Layers kept in a plain list are not among parameters(), so no optimizer would find them."""
 
-    def hide(module):
-        hidden = copy.deepcopy(module)
-        module._modules.clear()
-        module.__dict__.update(query=hidden.query, key=hidden.key, value=hidden.value)
-        return module
+    def __init__(self, query_dim, context_dim, inner_dim):
+        super().__init__()
+        self.layers = [nn.Linear(size, inner_dim) for size in (query_dim, context_dim, context_dim)]
 
-    assert verdict("registers_its_parameters", "cross", built=hide).outcome == "failed"
+    def forward(self, x, context):
+        (to_q, to_k, to_v), source = self.layers, context
+        q, k, v = to_q(x), to_k(source), to_v(source)
+        return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1) @ v
+
+
+def test_a_module_that_registers_nothing_is_caught():
+    found = discover(Unregistered, BY_ID["cross"])
+    subject = Subject(BY_ID["cross"], FoundAdapter(found, Unregistered).interface)
+    check = CHECKS["registers_its_parameters"]
+
+    executor = InProcess(FoundAdapter(found, Unregistered))
+    verdict = judge(check, subject, cases(check, subject, "quick", 1), executor, Known())
+
+    assert verdict.outcome == "failed"
+    assert verdict.findings[0].actual.startswith("0 numbers are registered as parameters")
 
 
 def test_every_check_of_manners_has_an_implementation_that_it_catches():
