@@ -74,7 +74,7 @@ def test_every_law_of_the_contract_is_judged(mechanism):
 
 def test_no_check_is_skipped_for_every_mechanism():
     judged = {c for m in MECHANISMS for c, verdict in verdicts(m).items() if verdict.outcome == "passed"}
-    assert IDS - judged == NEEDS_DROPOUT
+    assert IDS - judged == NEEDS_DROPOUT | SLOW
 
 
 @pytest.mark.parametrize(("mechanism", "broken"), BROKEN)
