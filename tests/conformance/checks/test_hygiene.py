@@ -1,16 +1,17 @@
 """Good manners: a module that writes into what is not its own, remembers, or forgets is caught."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import nn
 
 from attncheck.checks import BY_ID as CHECKS
 from attncheck.checks import hygiene
 from attncheck.engine.judging import Known, judge
 from attncheck.engine.plan import cases
 from attncheck.engine.put import InProcess
-from attncheck.targets.discover import discover
-from attncheck.targets.found import FoundAdapter
+from attncheck.targets.adapter import Reference, parameter_shapes
+from attncheck.targets.probing import lacking_parameters
 from attncheck.targets.subject import Subject
 from attnref.catalogue import BY_ID
 
@@ -134,29 +135,20 @@ def test_bad_manners_around_the_call_are_caught(verdict, check, instead):
     assert verdict(check, "cross", instead=instead).outcome == "failed"
 
 
-class Unregistered(nn.Module):
+def test_a_module_that_registers_too_little_is_caught():
     """Layers kept in a plain list are not among parameters(), so no optimizer would find them."""
-
-    def __init__(self, query_dim, context_dim, inner_dim):
-        super().__init__()
-        self.layers = [nn.Linear(size, inner_dim) for size in (query_dim, context_dim, context_dim)]
-
-    def forward(self, x, context):
-        (to_q, to_k, to_v), source = self.layers, context
-        q, k, v = to_q(x), to_k(source), to_v(source)
-        return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1) @ v
-
-
-def test_a_module_that_registers_nothing_is_caught():
-    found = discover(Unregistered, BY_ID["cross"])
-    subject = Subject(BY_ID["cross"], FoundAdapter(found, Unregistered).interface)
+    target = Reference(BY_ID["cross"])
+    shapes = parameter_shapes(BY_ID["cross"], {"query_size": 2, "key_size": 3, "head_dim": 5, "v_dim": 7})
+    registered = {"query.weight": shapes["query.weight"]}
+    lacking = lacking_parameters(registered, shapes, heads=1)
+    subject = Subject(BY_ID["cross"], replace(target.interface, lacking=lacking))
     check = CHECKS["registers_its_parameters"]
 
-    executor = InProcess(FoundAdapter(found, Unregistered))
-    verdict = judge(check, subject, cases(check, subject, "quick", 1), executor, Known())
+    verdict = judge(check, subject, cases(check, subject, "quick", 1), InProcess(target), Known())
 
     assert verdict.outcome == "failed"
-    assert verdict.findings[0].actual.startswith("0 numbers are registered as parameters")
+    # 2·5 for the queries, where 2·5 + 3·5 + 3·7 are needed.
+    assert "10 numbers are registered as parameters, where at least 46 must be" in verdict.findings[0].actual
 
 
 def test_every_check_of_manners_has_an_implementation_that_it_catches():
