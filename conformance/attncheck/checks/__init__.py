@@ -17,6 +17,7 @@ from attncheck.checks import (
     residual,
     scores,
     shape,
+    squeeze,
     transforms,
     value,
 )
@@ -32,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     *positions.CHECKS,
     *pixels.CHECKS,
     *gates.CHECKS,
+    *squeeze.CHECKS,
     *residual.CHECKS,
     *averages.CHECKS,
     *value.CHECKS,

@@ -49,7 +49,8 @@ _DERIVED: Mapping[str, tuple[str, ...]] = {
     "reduction": ("16", "8", "4", "2", "1", "32"),
     "kernel": ("7", "3", "5", "1"),
     "stride": ("1", "2"),
-    "channels": ("3", "1"),
+    # First free, as in a module whose weights do not depend on them.
+    "channels": ("", "3"),
     "classes": ("10", "1000", "hidden"),
     "gate_kernel": ("kernel", "7", "3"),
     "least_reduced": ("1", "32", "8", "16", "4"),
@@ -196,7 +197,7 @@ def _derived_sizes(mechanism: Mechanism, construction: Construction) -> Iterator
         others = tuple(a for a in axes if a in assigned and axis in widths)
         choices.append((*others, *_DERIVED.get(axis, ("1",))))
     for chosen in itertools.islice(itertools.product(*choices), 80):
-        yield dict(zip(missing, chosen, strict=True))
+        yield {axis: expression for axis, expression in zip(missing, chosen, strict=True) if expression}
 
 
 def _shapes_built(search: Search, base: Found, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]] | None:
