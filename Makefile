@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: check test lint pages docs
+.PHONY: check test lint pages docs browser
 
 # Runs the suite on an implementation that many depend on: it must conform.
 check: .venv/installed
@@ -17,6 +17,10 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Looks at the site of a matrix in headless Chromium, which is no Python package.
+browser: .venv/installed
+	$(BIN)/pytest tests/browser
 
 # Writes the generated pages anew; a test fails if what is committed differs.
 pages: .venv/installed

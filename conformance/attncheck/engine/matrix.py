@@ -181,6 +181,8 @@ def _child(plan: Plan, cell: Cell, python: str, children: Children) -> tuple[int
         _, errors = child.communicate(timeout=plan.seconds)
     except subprocess.TimeoutExpired:
         _end(child)
+        assert child.stderr is not None, "it was asked for"
+        child.stderr.close()
         return None, ""
     finally:
         children.discard(child)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from attncheck.engine.matrix import Judged
 from attncheck.model.report import Report
 
 ABSENT = "absent"
@@ -40,3 +41,36 @@ def _outcomes(reports: Sequence[Report]) -> dict[tuple[str, str, str], str]:
         for report in reports
         for verdict in report.verdicts
     }
+
+
+def changed_cells(old: Sequence[Judged], new: Sequence[Judged]) -> list[Change]:
+    """The changed verdicts of two matrices; where one side has no report, what became of the target."""
+    before, after = ({each.record.id: each for each in side} for side in (old, new))
+    found: list[Change] = []
+    for cell in [*after, *(cell for cell in before if cell not in after)]:
+        found += _changed_cell(before.get(cell), after.get(cell))
+    return found
+
+
+def _changed_cell(old: Judged | None, new: Judged | None) -> list[Change]:
+    known = new or old
+    assert known is not None, "a cell is in at least one matrix"
+    record = known.record
+    if old and new and old.report and new.report:
+        pairs = ({v.check: v.outcome for v in each.report.verdicts} for each in (old, new) if each.report)
+        before, after = pairs
+        return [
+            Change(
+                record.target,
+                new.report.header.mechanism,
+                check,
+                before.get(check, ABSENT),
+                after.get(check, ABSENT),
+            )
+            for check in dict.fromkeys([*after, *before])
+            if before.get(check) != after.get(check)
+        ]
+    was, now = (each.record.outcome if each else ABSENT for each in (old, new))
+    if was == now:
+        return []
+    return [Change(record.target, record.mechanism or "unknown", "the target", was, now)]

@@ -11,7 +11,7 @@ function show() {
     row.hidden = !fits;
     count += fits;
   }
-  byId("shown").textContent = `${count} targets`;
+  byId("shown").textContent = `${count} of ${rows.length} targets`;
   for (const cell of document.querySelectorAll(".family")) cell.hidden = family !== "";
   for (const cell of document.querySelectorAll(".claim")) cell.hidden = cell.dataset.family !== family;
   // The address keeps the filter, so that it can be passed on.
