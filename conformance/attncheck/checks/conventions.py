@@ -34,6 +34,8 @@ def dead_row_ask(subject: Subject, case: Case) -> Ask:
 def dead_row_option(subject: Subject, ask: Ask, answer: Answer) -> str | None:
     """What the first query got: "zeros", "nan", "mean_of_the_values", or None for anything else."""
     place = subject.output_axis("q_len") or 1
+    if answer.out.shape != expect(subject, ask).out.shape:
+        return None
     row = answer.out.select(place, 0)
     if bool(row.isnan().all()):
         return "nan"

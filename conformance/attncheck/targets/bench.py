@@ -71,12 +71,13 @@ class Bench:
         scenario = SCENARIOS[ask.scenario]
         manual_seed(ask.cotangent)
         rng = get_rng_state()
+        outside = _global_state()
         with enable_grad() if wants_gradients else no_grad():
             state = _global_state()
             results = dict(scenario(self.adapter, built, inputs, ask))
             changed = [name for name, value in _global_state().items() if value != state[name]]
         if changed:
-            _restore(state)
+            _restore(outside)
         facts: dict[str, object] = {
             "inputs": before,
             "device": str(results["out"].device),

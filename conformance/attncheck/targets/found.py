@@ -318,8 +318,11 @@ def by_usual_names(names: list[str], tensors: list[Tensor]) -> dict[str, Tensor]
 
 def picked(result: Any, place: str, built: Any) -> Any:
     """One part of a result: itself, an index, a key, a field, or an attribute of the instance."""
+    if isinstance(result, Tensor) and not place.startswith("self."):
+        # A target that gives a tuple only when asked for weights gives the output alone otherwise.
+        return result if place in ("", "0") else None
     if place == "":
-        return result if isinstance(result, Tensor) else first_tensor(result)
+        return first_tensor(result)
     if place.startswith("self."):
         return getattr(built, place.removeprefix("self."))
     if place.isdigit():

@@ -70,7 +70,9 @@ def subject_of(found: Found, mechanism: Mechanism) -> Subject:
 def case_for(found: Found, mechanism: Mechanism, changes: Mapping[str, int], **fields: Any) -> Case | None:
     """A case of a guess: the base sizes with some changed; None if no such sizes are legal."""
     subject = subject_of(found, mechanism)
-    options: dict[str, Scalar] = {**default_options(subject), **fields.pop("options", {})}
+    # With every bias there is: a weight that is only there at times has its place too.
+    biases = {o.name: True for o in mechanism.contract.options if o.name.endswith("bias") and o.name in found.takes}
+    options: dict[str, Scalar] = {**default_options(subject), **biases, **fields.pop("options", {})}
     rules = rules_of(subject, options)
     sizes = rules.complete({a: changes.get(a, rules.base[a]) for a in rules.primary})
     return None if sizes is None else Case(sizes, options, seed=fields.pop("seed", 11), **fields)

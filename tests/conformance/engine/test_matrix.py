@@ -193,7 +193,7 @@ def test_a_folder_without_a_matrix_is_wrong_usage(tmp_path: Path) -> None:
             "[[targets]]\ntarget = 'a:b'\nmechanims = 'cross'",
             "unknown entry 'mechanims'; did you mean 'mechanism'?",
         ),
-        ("[[targets]]\ntarget = 'a:b'\n[[targets]]\ntarget = 'a:b'", "two targets are called 'b-a'"),
+        ("[[targets]]\ntarget = 'a:b'\n[[targets]]\ntarget = 'a:b'", "two targets are called 'a-b'"),
         ("[[absent]]\ntarget = 'a:b'", "lacks package, reason"),
         ("targets = [", "is no TOML"),
     ],
