@@ -46,7 +46,7 @@ def test_every_option_reaches_the_request(engine, make_report, make_passed):
         "--adapter", "a.py:adapter", "--device", "cuda", "--dtype", "float32", "--check", "one",
         "--skip", "two", "--family", "law", "--budget", "deep", "--seed", "3", "--strict",
         "--expect", "mask_polarity=true_attends", "--known", "known.txt", "--no-isolate", "--no-explain",
-        "--time-limit", "2.5", "--memory-limit", "0.5",
+        "--world", "2", "--time-limit", "2.5", "--memory-limit", "0.5",
     )  # fmt: skip
 
     assert result.exit_code == 0, result.output
@@ -54,7 +54,7 @@ def test_every_option_reaches_the_request(engine, make_report, make_passed):
         Request(
             "m:A", "cross", {"d_model": "model_dim", "flag": "True"}, "a.py:adapter", "cuda", ("float32",),
             ("one",), ("two",), ("law",), "deep", 3, {"mask_polarity": "true_attends"}, True, "known.txt",
-            False, False, 2.5, 1 << 29,
+            False, False, 2, 2.5, 1 << 29,
         )
     ]  # fmt: skip
 
