@@ -71,7 +71,9 @@ def case_for(found: Found, mechanism: Mechanism, changes: Mapping[str, int], **f
     """A case of a guess: the base sizes with some changed; None if no such sizes are legal."""
     subject = subject_of(found, mechanism)
     # With every bias there is: a weight that is only there at times has its place too.
-    biases = {o.name: True for o in mechanism.contract.options if o.name.endswith("bias") and o.name in found.takes}
+    biases = {
+        o.name: True for o in mechanism.contract.options if o.name.endswith("bias") and o.name in found.takes
+    }
     options: dict[str, Scalar] = {**default_options(subject), **biases, **fields.pop("options", {})}
     rules = rules_of(subject, options)
     sizes = rules.complete({a: changes.get(a, rules.base[a]) for a in rules.primary})
