@@ -165,8 +165,9 @@ def _outcome(code: int | None, report: Report | None) -> CellOutcome:
     # A suite that crashes ends with 1 as well, but it writes no footer.
     if outcome == "findings" and report is None:
         return "unusable"
+    # What was judged in part only, because its weights could not be matched, does not conform yet.
     if outcome == "no adapter" and report is not None:
-        return "conforms" if report.conforms else "unusable"
+        return "unusable"
     return outcome
 
 
