@@ -31,9 +31,9 @@ def command_line() -> str:
 
 
 def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
-    return click.Context(
-        command, info_name=name, parent=parent, terminal_width=_WIDTH, max_content_width=_WIDTH
-    )
+    # With the command's own settings, as its invocation has them: click keeps the first help option it made.
+    settings = {**command.context_settings, "terminal_width": _WIDTH, "max_content_width": _WIDTH}
+    return click.Context(command, info_name=name, parent=parent, **settings)
 
 
 def write(folder: Path) -> None:

@@ -7,9 +7,11 @@ from types import ModuleType
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch.overrides import TorchFunctionMode
 
 from attncheck.checks import CHECKS
+from attncheck.cli import main
 from attncheck.report.docs.example import example, learned
 from attncheck.shapes.flow import intermediates, numbers
 from attncheck.shapes.flows import FLOWS
@@ -41,6 +43,14 @@ def test_committed_pages_are_what_would_be_generated() -> None:
     ]
 
     assert stale == [], "run `make pages`"
+
+
+def test_the_page_of_commands_does_not_depend_on_what_was_invoked_before() -> None:
+    before = _generator().command_line()
+
+    CliRunner().invoke(main, ["run", "-h"])
+
+    assert _generator().command_line() == before
 
 
 def test_no_page_is_left_of_a_mechanism_that_is_gone() -> None:
