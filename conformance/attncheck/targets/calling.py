@@ -10,7 +10,7 @@ from typing import Any
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.found import Argument
 from attncheck.targets.layouts import layouts_of
-from attncheck.targets.names import CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, is_mask, roles_for
+from attncheck.targets.names import CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, is_dropout, is_mask, roles_for
 from attnref import Mechanism
 
 # Names by which the mechanisms call what queries, keys and values are elsewhere.
@@ -100,8 +100,8 @@ def _lower_ranks(mechanism: Mechanism) -> dict[str, int]:
 
 def _tensor_like(parameter: inspect.Parameter) -> bool:
     name = parameter.name.lower()
-    flags = (*CAUSAL, *NEED_WEIGHTS, *SCALE, *SOFT_CAP, *ZERO)
-    if name in flags or is_mask(name):
+    flags = (*CAUSAL, *NEED_WEIGHTS, *SCALE, *SOFT_CAP)
+    if name in flags or is_dropout(name) or is_mask(name):
         return bool(roles_for(name)) and parameter.default is parameter.empty
     return parameter.default is parameter.empty or parameter.default is None
 
@@ -129,7 +129,7 @@ def _for_structure(
 
 
 def _is_flag(parameter: inspect.Parameter) -> bool:
-    return parameter.name.lower() in (*CAUSAL, *NEED_WEIGHTS, *ZERO)
+    return parameter.name.lower() in (*CAUSAL, *NEED_WEIGHTS) or is_dropout(parameter.name)
 
 
 def _assignments(

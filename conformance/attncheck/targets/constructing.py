@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attncheck.targets.adapter import signature_of
-from attncheck.targets.names import ARGUMENTS, CAUSAL, ZERO, axes_for
+from attncheck.targets.names import ARGUMENTS, CAUSAL, ZERO, axes_for, is_dropout
 from attnref import Mechanism
 
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
@@ -18,6 +18,8 @@ FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp"
            "scale_factor": "head_dim ** -0.5", "norm_factor": "head_dim ** 0.5"}  # fmt: skip
 # What an argument that tells nothing may want, after every size was tried.
 _CONSTANTS = ("True", "0.0", "None", "1")
+# Neither int() nor round() of channels times this ratio is anything but channels // reduction.
+_RATIO = "(channels // reduction + 0.25) / channels"
 _MOST = 150
 
 
@@ -80,7 +82,10 @@ def _choices(
     name = parameter.name.lower()
     required = parameter.default is parameter.empty
     options = {o.name for o in mechanism.contract.options}
-    if name in ZERO and (required or isinstance(parameter.default, (int, float))):
+    if is_dropout(name) and isinstance(parameter.default, bool):
+        # A flag lets through a rate that another argument names.
+        return [("dropout > 0", 0.0)]
+    if is_dropout(name) and (required or isinstance(parameter.default, (int, float))):
         return [("dropout", 0.0)]
     if name in CAUSAL and "causal" in options:
         return [("causal", 0.0), (None, 1.0)] if not required else [("causal", 0.0)]
@@ -103,6 +108,8 @@ def _choices(
         return [(FACTORS[name], 0.0), *([] if required else [(None, 0.2)])]
     likely = [a for a in axes_for(name) if a in axes]
     found: list[tuple[str | None, float]] = [(axis, 0.1 * i) for i, axis in enumerate(likely)]
+    if {"channels", "reduction"} <= set(axes) and "reduced" not in axes:
+        found = _squeezed(parameter, found)
     if name in (
         "inner_dim",
         "attn_dim",
@@ -119,9 +126,22 @@ def _choices(
         found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
         found += [(c, 3.0) for c in _CONSTANTS]
         return found
-    if not _is_size(parameter) or not found:
+    if not (_is_size(parameter) or found[:1] == [(_RATIO, 0.0)]) or not found:
         return [(None, 0.0)]
     return [*found[:2], (None, 0.6)]
+
+
+def _squeezed(
+    parameter: inspect.Parameter, found: list[tuple[str | None, float]]
+) -> list[tuple[str | None, float]]:
+    """The squeezed width where an argument asks for it, or the ratio that leaves it."""
+    name = parameter.name.lower()
+    meanings = axes_for(name)
+    if isinstance(parameter.default, float) and 0 < parameter.default < 1:
+        return [(_RATIO, 0.0)] if "reduction" in meanings else []
+    if "reduced" in meanings and "channels" not in meanings:
+        return [("channels // reduction", 0.0), *found]
+    return found
 
 
 def _is_size(parameter: inspect.Parameter) -> bool:
@@ -138,7 +158,7 @@ def _combined(
     ranked = []
     for combination in itertools.islice(itertools.product(*limited), 20_000):
         values = [e for e, _ in combination if e is not None]
-        sizes = [v for v in values if v not in (*_CONSTANTS, "dropout")]
+        sizes = [v for v in values if v not in (*_CONSTANTS, "dropout", "dropout > 0")]
         # A constant where a size is wanted hides as much as a size that is there twice.
         settled = sum(
             1 for name, (e, _) in zip(names, combination, strict=True) if e in _CONSTANTS and axes_for(name)

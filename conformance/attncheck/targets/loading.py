@@ -4,12 +4,16 @@ import importlib
 import importlib.util
 import os
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from attncheck.model.errors import UsageError
 from attncheck.model.nearest import did_you_mean
+
+# Files are registered under names that no import statement asks for.
+_PRIVATE = "attncheck_target_"
 
 
 def load(spec: str) -> Any:
@@ -28,20 +32,28 @@ def load(spec: str) -> Any:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
-    # What a script next to it could import, the target can import too.
+    # What a script next to it could import, the target can import too, unless the file itself
+    # bears the name of what it imports: an adapter may be called like its package.
     folder = str(path.resolve().parent)
     if folder not in sys.path:
-        sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+        sys.path.insert(len(sys.path) if _is_elsewhere(path) else 0, folder)
+    name = _PRIVATE + path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, "a path that ends in .py has a loader"
     assert spec.loader is not None, "a path that ends in .py has a loader"
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise UsageError(f"{path} does not parse: {error.msg} (line {error.lineno})") from None
     return module
+
+
+def _is_elsewhere(path: Path) -> bool:
+    """Whether a module of the file's name is found that is not the file."""
+    found = PathFinder.find_spec(path.stem)
+    return found is not None and (not found.origin or Path(found.origin).resolve() != path.resolve())
 
 
 def _from_package(name: str) -> ModuleType:

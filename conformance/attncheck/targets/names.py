@@ -46,7 +46,8 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "context_features", "dim_ctx", "d_ctx", "embed_kv", "d_enc", "d_cross", "d_cond", "d_src"):
         ("key_size", "value_size"),
     ("reduction", "ratio", "r", "reduction_ratio", "reduction_rate", "squeeze_factor", "red", "rate",
-     "se_ratio", "rd_ratio", "reduce", "reduction_factor", "squeeze_ratio", "red_ratio"):
+     "se_ratio", "rd_ratio", "reduce", "reduction_factor", "squeeze_ratio", "red_ratio", "shrinkage_rate",
+     "shrink_ratio", "squeeze_rate"):
         ("reduction",),
     ("reduced", "inter_channels", "mid_channels", "squeeze_channels", "inner_channels", "rd_channels",
      "hidden_channels", "bottleneck", "hidden_dim", "inner_dim", "inter_dim", "mid", "key_channels", "inter_planes",
@@ -149,6 +150,12 @@ def is_mask(argument: str) -> bool:
     """Whether an argument of this name hides keys."""
     name = argument.lower().strip("_")
     return name in MASKS or re.search(r"mask|(^|_)pad|(^|_)lens?(gths?)?($|_)|valid_", name) is not None
+
+
+def is_dropout(argument: str) -> bool:
+    """Whether an argument of this name is a rate of dropout, or a flag that switches dropout on."""
+    name = argument.lower().strip("_")
+    return name in ZERO or re.search(r"(^|_)drop(out)?s?($|_)|dropout", name) is not None
 
 
 def layer_role(path: str) -> str | None:

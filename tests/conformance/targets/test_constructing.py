@@ -1,5 +1,7 @@
 """Constructor arguments get the sizes that their names suggest, and what a person says counts."""
 
+import pytest
+
 from attncheck.targets.constructing import Construction, constructions
 from attnref.catalogue import BY_ID
 
@@ -52,3 +54,39 @@ def test_guesses_come_by_rising_cost() -> None:
     costs = [c.cost for c in constructions(Silent, MULTI_HEAD, AXES, {})]
 
     assert costs == sorted(costs)
+
+
+class Flagged:
+    def __init__(self, dim: int, heads: int, use_dropout: bool = False, att_drop: float = 0.1) -> None: ...
+
+
+def test_a_flag_lets_through_the_dropout_that_another_argument_names() -> None:
+    found = first(Flagged)
+
+    assert (found.arguments["use_dropout"], found.arguments["att_drop"]) == ("dropout > 0", "dropout")
+    assert "dropout" in found.takes
+
+
+class Squeezed:
+    def __init__(self, channels: int, squeeze_channels: int) -> None: ...
+
+
+class Shrunk:
+    def __init__(self, dim: int, rd_ratio: float = 0.25) -> None: ...
+
+
+def squeezing(target: object) -> Construction:
+    return constructions(target, BY_ID["squeeze_excitation"], ("channels", "reduction"), {})[0]  # type: ignore[arg-type]  # any class
+
+
+def test_the_squeezed_width_follows_from_the_reduction() -> None:
+    assert squeezing(Squeezed).arguments["squeeze_channels"] == "channels // reduction"
+
+
+@pytest.mark.parametrize("channels", range(2, 40))
+def test_a_ratio_leaves_as_many_units_as_the_reduction_however_it_is_rounded(channels: int) -> None:
+    expression = squeezing(Shrunk).arguments["rd_ratio"]
+
+    for reduction in range(1, channels + 1):
+        ratio = eval(expression, {"channels": channels, "reduction": reduction})
+        assert int(channels * ratio) == round(channels * ratio) == channels // reduction

@@ -1,5 +1,6 @@
 """A target is loaded by path or by file, and what is wrong with its name is said exactly."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,11 @@ def test_what_a_module_raises_while_it_is_imported_passes_through(tmp_path: Path
 
     with pytest.raises(LookupError, match="at import"):
         load(f"{path}:anything")
+
+
+def test_a_file_does_not_shadow_the_package_that_it_is_named_after(tmp_path: Path) -> None:
+    path = tmp_path / "einops.py"
+    path.write_text("from einops.layers.torch import Rearrange\n\nclass Adapter(Rearrange): ...\n")
+
+    assert load(f"{path}:Adapter").__mro__[1].__module__ == "einops.layers.torch"
+    assert Path(str(sys.modules["einops"].__file__)).name == "__init__.py"

@@ -2,7 +2,16 @@
 
 import pytest
 
-from attncheck.targets.names import ARGUMENTS, INPUTS, MASKS, axes_for, is_mask, layer_role, roles_for
+from attncheck.targets.names import (
+    ARGUMENTS,
+    INPUTS,
+    MASKS,
+    axes_for,
+    is_dropout,
+    is_mask,
+    layer_role,
+    roles_for,
+)
 from attnref.axes import BY_NAME
 
 
@@ -33,3 +42,15 @@ def test_the_last_telling_word_of_a_path_is_its_role(path: str, role: str | None
 def test_case_and_underscores_at_the_ends_do_not_matter() -> None:
     assert axes_for("_Num_Heads") == axes_for("num_heads") == ("heads",)
     assert roles_for("Query_") == ("q",)
+
+
+@pytest.mark.parametrize(
+    "name", ["attention_dropout", "projection_dropout", "att_drop", "proj_drop", "drop_rate"]
+)
+def test_a_rate_of_dropout_is_known_by_a_part_of_its_name(name: str) -> None:
+    assert is_dropout(name)
+
+
+@pytest.mark.parametrize("name", ["backdrop", "droplet_size", "rope", "bias"])
+def test_a_name_that_only_sounds_like_dropout_is_no_rate(name: str) -> None:
+    assert not is_dropout(name)
