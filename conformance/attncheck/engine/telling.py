@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from attncheck.checks.check import Check
 from attncheck.engine.recording import REFERENCE_FAMILIES, Recording, variable
@@ -78,7 +78,8 @@ class Questions:
         for option, text in found.switches.items():
             argument, expression = text.split("=", 1)
             if option in ask.options and ask.options[option] is not None:
-                given[argument] = repr(value_of(expression, ask.options))
+                value = value_of(expression, ask.options)
+                given[argument] = f"torch.nn.{value!r}" if isinstance(value, nn.Module) else repr(value)
         if found.mask and found.mask.role in ask.inputs:
             given[found.mask.argument] = _renamed(mask_text(found), names)
         if found.biased and "bias" in ask.inputs:

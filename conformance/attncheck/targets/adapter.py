@@ -1,7 +1,7 @@
 """How a target is built and called in canonical terms: the interface, and the adapter of a reference."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -129,7 +129,7 @@ class Reference:
         self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
     ) -> Mapping[str, Tensor]:
         function = built.forward if isinstance(built, nn.Module) else built
-        known = inspect.signature(function).parameters
+        known = _arguments(getattr(function, "__func__", function))
         roles = {role: inputs[name] for name, roles in self.interface.inputs.items() for role in roles}
         extras = {name: tensor for name, tensor in inputs.items() if name in known and name not in roles}
         result = built(**roles, **extras, **{k: v for k, v in options.items() if k in known})
@@ -152,8 +152,16 @@ def signature_of(mechanism: Mechanism) -> Signature:
 def build_reference(mechanism: Mechanism, names: Mapping[str, Scalar]) -> nn.Module:
     """The reference module for sizes and options; names its constructor lacks are left out."""
     assert mechanism.module is not None, f"{mechanism.id} has no module"
-    known = inspect.signature(mechanism.module).parameters
-    return mechanism.module(**{k: v for k, v in names.items() if k in known})
+    return mechanism.module(**_given(mechanism.module, names))
+
+
+def _given(module: type[nn.Module], names: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    return {k: v for k, v in names.items() if k in _arguments(module)}
+
+
+@lru_cache(maxsize=256)
+def _arguments(function: Callable[..., object]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def load_by_name(module: nn.Module, parameters: Mapping[str, Tensor]) -> None:
@@ -169,8 +177,7 @@ def parameter_shapes(mechanism: Mechanism, names: Mapping[str, Scalar]) -> dict[
     """Names and shapes of everything a reference learns or tracks, for sizes and options."""
     if mechanism.module is None:
         return {}
-    known = inspect.signature(mechanism.module).parameters
-    return _shapes_of(mechanism, tuple((k, v) for k, v in names.items() if k in known))
+    return _shapes_of(mechanism, tuple(_given(mechanism.module, names).items()))
 
 
 @lru_cache(maxsize=4096)

@@ -24,7 +24,7 @@ def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
     found = _with_causal(found, target, mechanism)
     found = _with_mask(found, target, mechanism)
     found = _with_bias(found, target, mechanism)
-    found = _with_dropout(found, target)
+    found = _with_dropout(found, target, mechanism)
     found = _with_switch(found, target, mechanism, "scale", SCALE, 0.3)
     found = _with_switch(found, target, mechanism, "soft_cap", SOFT_CAP, 2.0)
     found = _with_weights(found, target, mechanism)
@@ -239,18 +239,19 @@ def _with_bias(found: Found, target: Any, mechanism: Mechanism) -> Found:
     return tried if _runs(tried, target, mechanism, {"bias": True}) else found
 
 
-def _with_dropout(found: Found, target: Any) -> Found:
-    """A rate of dropout among the arguments of the call, or in a configuration that is heeded."""
+def _with_dropout(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """Dropout among the arguments of the call, a rate or a module, or in a configuration that is heeded."""
     if found.config and "dropout" in found.takes and not _heeds_dropout(found, target):
         found = replace(found, takes=tuple(t for t in found.takes if t != "dropout"))
     argument = next((p for p in _unused(found, target) if p.name.lower() in ZERO), None)
     if argument is None or "dropout" in found.takes or isinstance(argument.default, bool):
         return found
-    return replace(
-        found,
-        switches={**found.switches, "dropout": f"{argument.name}=dropout"},
-        takes=(*found.takes, "dropout"),
-    )
+    for expression in ("dropout", "torch.nn.Dropout(dropout)"):
+        switches = {**found.switches, "dropout": f"{argument.name}={expression}"}
+        tried = replace(found, switches=switches, takes=(*found.takes, "dropout"))
+        if _runs(tried, target, mechanism, {"dropout": 0.375}):
+            return tried
+    return found
 
 
 def _heeds_dropout(found: Found, target: Any) -> bool:

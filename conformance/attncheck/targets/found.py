@@ -147,9 +147,8 @@ def _placements(data: Any) -> tuple[Placement, ...]:
 
 def value_of(expression: str, names: Mapping[str, Scalar]) -> Any:
     """The value of an adapter's expression over sizes and options."""
-    return eval(
-        expression, {"__builtins__": {"max": max, "min": min, "list": list, "range": range}}, dict(names)
-    )
+    known = {"max": max, "min": min, "list": list, "range": range}
+    return eval(expression, {"__builtins__": known, "torch": torch}, dict(names))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from attncheck.model.errors import UsageError
+from attncheck.model.errors import NoAdapterError, UsageError
 from attncheck.model.nearest import did_you_mean
 
 # Files are registered under names that no import statement asks for.
@@ -20,12 +20,21 @@ def load(spec: str) -> Any:
     """The object that `spec` names.
 
     Raises UsageError if the form is wrong, the module, file or name does not exist, or the file
-    does not parse. Whatever else the module raises while it is imported passes through.
+    does not parse, NoAdapterError if another package that it imports is not there. Whatever else the module raises while it is imported passes through.
     """
     place, _, name = spec.rpartition(":")
     if not place or not name:
         raise UsageError(f"expected package.module:Name or path/to/file.py:Name, got {spec!r}")
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
+    try:
+        module = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if not missing or missing == place.partition(".")[0]:
+            raise
+        # What is not installed here says nothing about the target.
+        raise NoAdapterError(
+            f"{place} cannot be imported here: it imports {error.name}, which is not there; install it"
+        ) from None
     return _attribute(module, name, place)
 
 

@@ -166,7 +166,10 @@ def _given(found: Found) -> dict[str, str]:
         given[found.biased] = f"({given[found.biased]}) if bias is None else bias"
     elif found.biased:
         given[found.biased] = "bias"
-    return given | dict(text.split("=", 1) for text in found.switches.values())
+    for option, text in found.switches.items():
+        name, said = text.split("=", 1)
+        given[name] = f"None if {option} is None else {said}" if "(" in said else said
+    return given
 
 
 def _switched(found: Found) -> set[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attncheck.targets.discover import discover
 from attncheck.targets.found import Found
@@ -96,3 +96,17 @@ def test_every_assumption_is_a_line_of_the_notes() -> None:
 
     assert "called with (q=q, k=k, v=v)" in notes
     assert "mask: mask (batch, heads, q_len, kv_len), true ignores" in notes
+
+
+def dropped_by_a_rate(q: Tensor, k: Tensor, v: Tensor, dropout_p: float = 0.0) -> Tensor:
+    return torch.dropout(torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1), dropout_p, train=True) @ v
+
+
+def dropped_by_a_module(q: Tensor, k: Tensor, v: Tensor, dropout: nn.Module | None = None) -> Tensor:
+    weights = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1)
+    return (weights if dropout is None else dropout(weights)) @ v
+
+
+def test_dropout_is_handed_over_as_the_rate_or_the_module_that_is_taken() -> None:
+    assert found(dropped_by_a_rate).switches["dropout"] == "dropout_p=dropout"
+    assert found(dropped_by_a_module).switches["dropout"] == "dropout=torch.nn.Dropout(dropout)"
