@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from attncheck.model.case import Case, Scalar
 from attncheck.model.errors import NoAdapterError
@@ -193,7 +194,11 @@ def constructor_axes(mechanism: Mechanism) -> tuple[str, ...]:
 def _derived_sizes(mechanism: Mechanism, construction: Construction) -> Iterator[dict[str, str]]:
     """Sizes that the target does not let one choose, as expressions over the others."""
     axes = constructor_axes(mechanism)
-    assigned = {a for a in axes if any(a in e.split() for e in construction.arguments.values())}
+    given = set(construction.arguments.values())
+    assigned = {a for a in axes if any(a in e.split() for e in given)}
+    if not given & {"heads", "head_dim"}:
+        # Their product alone does not say how many heads there are.
+        assigned -= {"heads"}
     missing = [a for a in axes if a not in assigned and a not in mechanism.contract.defaults]
     widths = ("query_size", "key_size", "value_size", "head_dim", "v_dim", "model_dim", "hidden")
     choices = []
@@ -212,6 +217,8 @@ def _shapes_built(search: Search, base: Found, sizes: Mapping[str, int]) -> dict
     search.built += 1
     try:
         built = FoundAdapter(base, search.target).build(case.names)
+        if isinstance(built, nn.Module) and any(map(is_lazy, (*built.parameters(), *built.buffers()))):
+            built = _materialised(search, base, case)
     except (Exception, SystemExit) as error:
         search.constructor_error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return None
@@ -221,6 +228,30 @@ def _shapes_built(search: Search, base: Found, sizes: Mapping[str, int]) -> dict
     return own | {
         n: tuple(b.shape) for n, b in built.named_buffers() if n.endswith(("running_mean", "running_var"))
     }
+
+
+def _materialised(search: Search, base: Found, case: Case) -> nn.Module | None:
+    """An instance whose lazy layers got their shapes from the first call that returns."""
+    for calling in callings(function_of(search.target), search.mechanism):
+        adapter = FoundAdapter(_called(base, calling), search.target)
+        built: nn.Module = adapter.build(case.names)
+        try:
+            adapter.materialise(built, case.names)
+        except Exception as error:
+            search.last_error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            continue
+        return built
+    return None
+
+
+def _called(base: Found, calling: Calling) -> Found:
+    return replace(
+        base,
+        inputs=calling.inputs,
+        call=calling.arguments,
+        result_layout=calling.layout,
+        ranks=calling.ranks,
+    )
 
 
 def _with_all_inputs(base: Found, mechanism: Mechanism) -> Found:
@@ -233,14 +264,7 @@ def _try_plan(search: Search, plan: _Plan) -> Found | None:
     for calling in callings(function_of(search.target), search.mechanism):
         if search.late:
             return None
-        base = replace(
-            plan.base,
-            inputs=calling.inputs,
-            call=calling.arguments,
-            result_layout=calling.layout,
-            ranks=calling.ranks,
-        )
-        found = _try_calling(search, plan, base, calling)
+        found = _try_calling(search, plan, _called(plan.base, calling), calling)
         if found is not None:
             return found
     return None
