@@ -60,7 +60,10 @@ def _has_parameters(subject: Subject) -> str | None:
 def parameter_gradients_match(subject: Subject, case: Case) -> Trial:
     """Every parameter learns, and in the reference's direction."""
     ask = subject.ask(with_masks(subject, case))
-    trained = tuple(n for n in ask.parameters if not subject.lacks(n) and "running" not in n)
+    missing = subject.interface.identity
+    trained = tuple(
+        n for n in ask.parameters if not subject.lacks(n) and n not in missing and "running" not in n
+    )
     ask = subject.ask(with_masks(subject, case), gradients=trained)
     return (yield from _same_gradients(subject, ask, trained))
 

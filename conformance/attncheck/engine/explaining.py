@@ -122,7 +122,12 @@ def _reproduced(
     if cause in scripts.found or scripts.vain[cause] >= _TRIES:
         return finding
     tell("writing a script that shows it")
-    script = reproducer(check, opened, finding, request.target)
+    try:
+        script = reproducer(check, opened, finding, request.target)
+    except Exception as error:
+        # A verdict stands without its script: what is wrong with the writer costs no more than that.
+        tell(f"no script could be written: {type(error).__name__}: {error}")
+        script = None
     if script is None:
         scripts.vain[cause] += 1
         return finding

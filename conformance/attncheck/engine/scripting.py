@@ -47,6 +47,8 @@ class Script:
 
     def __post_init__(self) -> None:
         self.told = Questions(self.check, self.found, self.recording, "", self.placements)
+        if not self.told.asks:
+            raise NoWordsError("a trial that asked nothing")
         self.told.again = self._build(import_of(self.target)[2])
 
     def text(self) -> str:

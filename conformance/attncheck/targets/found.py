@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from attncheck.model.case import Scalar
 from attncheck.model.recipe import Kind, Recipe
@@ -203,11 +204,29 @@ class FoundAdapter:
     def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
         if not isinstance(built, nn.Module):
             return
+        self.materialise(built, names)
         own = dict(built.named_parameters()) | dict(built.named_buffers())
         if not self.found.loads:
             randomise(built)
         for placement in self._placements(own, parameters):
             placement.place(own, parameters, {**names, **self.found.fixed})
+
+    def materialise(self, built: nn.Module, names: Mapping[str, Scalar]) -> None:
+        """Call an instance with lazy layers once, so that its tensors get their shapes."""
+        tensors = [*built.parameters(), *built.buffers()]
+        if not any(is_lazy(tensor) for tensor in tensors):
+            return
+        like, training = tensors[0], built.training
+        inputs = {}
+        for name, (role, *_) in self.found.inputs.items():
+            shape = signature_of(self.mechanism)[role]
+            rank = self.found.ranks.get(role, len(shape.dims))
+            sizes = [dim.size(names) for dim in next(d for d in shape.ranks if len(d) == rank)]
+            dtype = torch.int64 if shape.kind == "int" else like.dtype
+            inputs[name] = torch.zeros(sizes, dtype=dtype, device=like.device)
+        with torch.no_grad():
+            self.call(built.eval(), inputs, {})
+        built.train(training)
 
     def _placements(self, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> list[Placement]:
         """Those whose tensors the instance has: some targets name them by their sizes.

@@ -201,8 +201,11 @@ def _completed(chosen: tuple[_Fit, ...], reference: Mapping[str, Shape]) -> Gues
     covered = {name for fit in chosen for name in fit.covered}
     missing = [name for name in reference if name not in covered]
     absent = tuple(n for n in missing if n.endswith("bias") and len(reference[n]) == 1)
+    square = [n for n in missing if len(reference[n]) == 2 and len(set(reference[n])) == 1]
+    unprojected = [f"{layer}.weight" for layer in _HEADED_ROWS]
+    # Queries, keys and values are all projected or none is.
     identity = tuple(
-        n for n in missing if n == "output.weight" and len(reference[n]) == 2 and len(set(reference[n])) == 1
+        n for n in square if n == "output.weight" or (set(unprojected) <= set(square) and n in unprojected)
     )
     if len(absent) + len(identity) != len(missing):
         return None

@@ -20,7 +20,8 @@ def load(spec: str) -> Any:
     """The object that `spec` names.
 
     Raises UsageError if the form is wrong, the module, file or name does not exist, or the file
-    does not parse, NoAdapterError if another package that it imports is not there. Whatever else the module raises while it is imported passes through.
+    does not parse; NoAdapterError if another package that it imports is not there. Whatever else
+    the module raises while it is imported passes through.
     """
     place, _, name = spec.rpartition(":")
     if not place or not name:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from attncheck.engine import explaining
 from attncheck.engine.events import Event, Explaining, RunFinished, RunStarted
 from attncheck.engine.request import Request
 from attncheck.engine.run import chosen, replay, run
@@ -93,3 +94,17 @@ def test_basic_checks_run_whatever_is_asked_for() -> None:
 
 def test_a_skipped_check_does_not_run() -> None:
     assert LAW[0] not in [c.id for c in chosen(Request("a.py:A", skip=LAW))]
+
+
+def test_a_script_that_cannot_be_written_costs_only_the_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> str:
+        raise IndexError("no words")
+
+    monkeypatch.setattr(explaining, "reproducer", failing)
+
+    (verdict,) = run(request(tmp_path)).failed
+
+    assert verdict.check == "queries_do_not_mix"
+    assert verdict.findings[0].script is None

@@ -1,0 +1,94 @@
+"""Ways in which published packages build, call and fill attention, each in a small module of ours."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attncheck.engine.request import Request
+from attncheck.engine.run import run
+from attncheck.model.report import Report
+from attncheck.targets.discover import discover
+from attnref.catalogue import BY_ID
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor, heads: int, hidden: Tensor | None = None) -> Tensor:
+    """Attention over `batch length (heads width)`; `hidden` is true where a key is not seen."""
+    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+    scores = q @ k.mT * q.shape[-1] ** -0.5
+    if hidden is not None:
+        scores = scores.masked_fill(hidden, -torch.inf)
+    return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
+
+
+def judged(target: type[nn.Module], mechanism: str, *checks: str) -> Report:
+    """The verdicts of some checks on a class that lives here."""
+    return run(
+        Request(target, mechanism, checks=checks, budget="quick", seed=0, isolate=False, explain=False)
+    )
+
+
+class Lazy(nn.Module):
+    """Widths of the inputs are read off the first call."""
+
+    def __init__(self, num_hiddens: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.W_q = nn.LazyLinear(num_hiddens)
+        self.W_k = nn.LazyLinear(num_hiddens)
+        self.W_v = nn.LazyLinear(num_hiddens)
+        self.W_o = nn.LazyLinear(num_hiddens)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        heads = attended(self.W_q(queries), self.W_k(keys), self.W_v(values), self.num_heads)
+        out: Tensor = self.W_o(heads)
+        return out
+
+
+class Unprojected(nn.Module):
+    """Heads are slices of the inputs; only the output has a layer."""
+
+    def __init__(self, d_model: int, h: int) -> None:
+        super().__init__()
+        self.h = h
+        self.fc_o = nn.Linear(d_model, d_model)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        out: Tensor = self.fc_o(attended(queries, keys, values, self.h))
+        return out
+
+
+class SharedMask(nn.Module):
+    """One mask for all samples and heads, and no layer after the heads."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        assert mask is None or mask.dim() == 2
+        q, k, v = self.to_qkv(x).chunk(3, dim=-1)
+        return attended(q, k, v, self.heads, mask)
+
+
+@pytest.mark.parametrize("style", [Lazy, Unprojected, SharedMask])
+def test_the_adapter_of_a_published_way_is_verified(style: type[nn.Module]) -> None:
+    assert discover(style, BY_ID["multi_head"]).certainty == "verified"
+
+
+def test_lazy_layers_are_free_to_take_inputs_of_any_width() -> None:
+    report = judged(Lazy, "multi_head", "matches_the_reference", "parameter_gradients_match")
+
+    assert {v.outcome for v in report.verdicts} == {"passed"}
+
+
+def test_a_mask_that_samples_share_hides_a_row_of_each() -> None:
+    report = judged(SharedMask, "multi_head", "dead_rows_spare_the_others")
+
+    assert report.conforms
+
+
+def test_a_layer_that_a_target_lacks_learns_nothing() -> None:
+    report = judged(SharedMask, "multi_head", "parameter_gradients_match")
+
+    assert report.conforms
