@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from attncheck.model.errors import UsageError
+from attncheck.model.errors import NoAdapterError, UsageError
 from attncheck.targets.loading import load
 
 
@@ -72,3 +72,24 @@ def test_a_file_does_not_shadow_the_package_that_it_is_named_after(tmp_path: Pat
 
     assert load(f"{path}:Adapter").__mro__[1].__module__ == "einops.layers.torch"
     assert Path(str(sys.modules["einops"].__file__)).name == "__init__.py"
+
+
+def test_a_package_that_is_not_installed_is_no_fault_of_the_target_that_imports_it(tmp_path: Path) -> None:
+    path = tmp_path / "importing_the_absent.py"
+    path.write_text("import no_such_package.part\n")
+
+    with pytest.raises(NoAdapterError) as error:
+        load(f"{path}:anything")
+
+    assert str(error.value) == (
+        f"{path} cannot be imported here: it imports no_such_package, which is not there; install it"
+    )
+
+
+def test_a_package_without_its_own_part_is_at_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "package_in_parts").mkdir()
+    (tmp_path / "package_in_parts" / "__init__.py").write_text("import package_in_parts.absent_part\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(ImportError, match="absent_part"):
+        load("package_in_parts:anything")
