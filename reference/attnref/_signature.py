@@ -6,10 +6,17 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
+from types import CodeType
 
 import torch
 
 _KINDS = {"Float": "float", "Bool": "bool", "Int": "int", "Integer": "int"}
+
+
+@cache
+def _compiled(expression: str) -> CodeType:
+    return compile(expression, "<annotation>", "eval")
 
 
 @dataclass(frozen=True)
@@ -20,20 +27,20 @@ class Dim:
     broadcasts: bool = False
     variadic: bool = False
 
-    @property
+    @cached_property
     def axis(self) -> str | None:
         """The axis name, if the dimension is nothing but an axis."""
         name = re.sub(r"^\{self\.(\w+)\}$", r"\1", self.text)
         return name if name.isidentifier() else None
 
-    @property
+    @cached_property
     def expression(self) -> str:
         """The dimension as a Python expression over axis and option names."""
         return re.sub(r"\{(?:self\.)?([^}]+)\}", r"(\1)" if not self.axis else r"\1", self.text)
 
     def size(self, sizes: Mapping[str, object]) -> int:
         """The extent under `sizes`. Raises NameError if an axis has no size there."""
-        return int(eval(self.expression, {"__builtins__": {"max": max, "min": min}}, dict(sizes)))
+        return int(eval(_compiled(self.expression), {"__builtins__": {"max": max, "min": min}}, dict(sizes)))
 
 
 @dataclass(frozen=True)

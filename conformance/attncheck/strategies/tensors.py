@@ -73,7 +73,7 @@ def _normal(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
 
 
 def _weight(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    fan_in = max(1, zeros(recipe.shape, device="meta")[:1].numel())
+    fan_in = max(1, math.prod(recipe.shape[1:]))
     values = randn(recipe.shape, dtype=float64, generator=generator, device=_CPU)
     return values * (recipe.scale / math.sqrt(fan_in))
 
