@@ -84,4 +84,23 @@ def dropout_keeps_the_mean(subject: Subject, case: Case) -> Trial:
     )
 
 
-CHECKS = (drops_nothing_in_eval_mode, drops_something_in_training, dropout_keeps_the_mean)
+def _values_are_averaged(subject: Subject) -> str | None:
+    if any("v_dim" in shape.axes for shape in subject.inputs.values()):
+        return None
+    return "the features of a value are mixed after dropout"
+
+
+@check(
+    "mode", "dropout hides whole keys", applies=law(_values_are_averaged, _has_no_norm), share=0.15, rank=86
+)
+def drops_whole_keys(subject: Subject, case: Case) -> Trial:
+    """Dropout falls on weights: values with equal features give outputs with equal features."""
+    if case.sizes["v_dim"] < 2:
+        return NotJudged("a single feature equals itself")
+    ask = replace(subject.along(_dropping(subject, case), "v_dim", "mean"), train=True)
+    (answer,) = yield [ask]
+    equal = answer.out.mean(-1, keepdim=True).expand(answer.out.shape)
+    return agree(answer.out, equal, "the output for values with equal features, in training with dropout")
+
+
+CHECKS = (drops_nothing_in_eval_mode, drops_something_in_training, dropout_keeps_the_mean, drops_whole_keys)

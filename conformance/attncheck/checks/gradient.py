@@ -14,11 +14,12 @@ from attncheck.checks.check import (
     needs_mask,
     needs_weights,
 )
-from attncheck.checks.comparing import agree
+from attncheck.checks.comparing import ROUNDINGS, agree
 from attncheck.checks.masking import masked, possible
 from attncheck.checks.oracle import expect
 from attncheck.checks.value import has_dead_rows, with_masks
 from attncheck.model.case import Case
+from attncheck.strategies.tolerance import ROUNDOFF
 from attncheck.targets.ask import Ask
 from attncheck.targets.subject import Subject
 
@@ -90,7 +91,8 @@ def _same_gradients(subject: Subject, ask: Ask, names: tuple[str, ...]) -> Trial
 
 def _negligible(given: Tensor, expected: Mapping[str, Tensor]) -> bool:
     flowing = [float(t.abs().max()) for n, t in expected.items() if n.startswith("grad.") and t.numel()]
-    return not given.numel() or float(given.abs().max()) <= 1e-7 * max([*flowing, 1e-3])
+    share = max(1e-7, ROUNDINGS * ROUNDOFF[given.dtype])
+    return not given.numel() or float(given.abs().max()) <= share * max([*flowing, 1e-3])
 
 
 @check(

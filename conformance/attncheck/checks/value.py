@@ -40,10 +40,14 @@ def matches_the_reference(subject: Subject, case: Case) -> Trial:
     return agree(answer.out, expect(subject, ask).out)
 
 
+def _computes_in_float64(subject: Subject) -> str | None:
+    return None if subject.interface.dtype == "float64" else "the target does not compute in float64"
+
+
 @check(
     "value",
     "what is computed in float64 keeps its precision",
-    applies=needs_weights,
+    applies=both(needs_weights, _computes_in_float64),
     share=0.5,
     rank=45,
     deviation="softmax_precision: float32",

@@ -47,6 +47,9 @@ def command(target: str, mechanism: str | None, init: tuple[tuple[str, str], ...
     """
     if importlib.util.find_spec("z3") is None:
         raise UsageError("a proof needs z3; install it with: pip install 'attncheck[proof]'")
+    from attncheck.engine.server import fork_server
+
+    fork_server().start_early()
     from attncheck.engine.opening import open_target
     from attncheck.engine.proving import prove_mechanism, prove_target
     from attncheck.engine.request import Request

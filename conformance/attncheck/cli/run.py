@@ -50,6 +50,9 @@ def _one(
             for line in judgeable(target):
                 click.echo(line)
             return 3
+        from attncheck.engine.server import fork_server
+
+        fork_server().start_early()
         from attncheck.engine.run import run
 
         report = run(make_request(target), listeners)

@@ -38,7 +38,7 @@ def name(subject: Subject, executor: Executor, failing: Sequence[Case] = ()) -> 
 
     The nearest mistake is not good enough: a guess would send its reader the wrong way.
     """
-    cases = [replace(case, dtype="float64") for case in failing] + _cases(subject)
+    cases = [replace(case, dtype=subject.interface.dtype) for case in failing] + _cases(subject)
     asks = [subject.ask(case) for case in cases if not has_dead_rows(subject, case)]
     answers = executor.put(asks)
     wrong: list[tuple[Ask, Answer]] = []
@@ -109,7 +109,7 @@ def _cases(subject: Subject) -> list[Case]:
         # What is added to the input needs its channels under most options.
         sizes = rules.planned({}) or rules.planned({"out_channels": rules.base["channels"]})
         if sizes is not None:
-            case = Case(sizes, options, device=subject.device, seed=len(made))
+            case = Case(sizes, options, dtype=subject.interface.dtype, device=subject.device, seed=len(made))
             made += [
                 masked(subject, replace(case, seed=len(made)), kind)
                 for kind in ("", "random_mask", "padding_mask")
@@ -119,7 +119,7 @@ def _cases(subject: Subject) -> list[Case]:
     for plan in plans(rules.primary, rules.base, _LONG):
         sizes = rules.planned(plan)
         if sizes is not None:
-            case = Case(sizes, start, device=subject.device, seed=len(made))
+            case = Case(sizes, start, dtype=subject.interface.dtype, device=subject.device, seed=len(made))
             made.append(masked(subject, case, next(masks)))
     return made
 

@@ -19,7 +19,7 @@ def observe(subject: Subject, executor: Executor, seed: int) -> dict[str, str]:
     sizes = rules_of(subject, options).planned({})
     if sizes is None:
         return dict(subject.interface.conventions)
-    case = Case(sizes, options, device=subject.device, seed=seed)
+    case = Case(sizes, options, dtype=subject.interface.dtype, device=subject.device, seed=seed)
     seen = dict(subject.interface.conventions)
     seen |= _dead_rows(subject, executor, case)
     seen |= _empty_axes(subject, executor, case)

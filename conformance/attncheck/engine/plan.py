@@ -66,7 +66,7 @@ def cases(check: Check, subject: Subject, budget: Budget, seed: int) -> list[Cas
         chosen = chosen[: min(most, 1)] + rng.sample(chosen[1:], max(0, min(most, len(chosen)) - 1))
     first = seed % 100_003 * 1000
     return [
-        Case(sizes, options, device=subject.device, seed=first + index)
+        Case(sizes, options, dtype=subject.interface.dtype, device=subject.device, seed=first + index)
         for index, (sizes, options) in enumerate(chosen)
     ]
 

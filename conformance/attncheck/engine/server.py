@@ -5,6 +5,7 @@ Not multiprocessing's: that one imports the judge's own `__main__` again in ever
 
 import atexit
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -15,8 +16,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     # Not at run time: whoever starts the server need not have loaded torch.
@@ -43,7 +45,7 @@ class ServerError(RuntimeError):
 class ForkServer:
     """The judge's handle. Started on first use, again when it is lost."""
 
-    _process: subprocess.Popen[bytes] | None = None
+    _end: Callable[[], object] | None = None
     _socket: socket.socket | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -51,6 +53,20 @@ class ForkServer:
         """Let it load torch meanwhile; returns at once."""
         with self._lock:
             self._connection()
+
+    def start_early(self) -> None:
+        """Load torch in this process and fork the server from it, where nothing speaks against that.
+
+        Torch is then loaded once and not twice. For a process that has done nothing so far: a fork
+        lacks all threads but one, and has whatever its parent has imported.
+        """
+        if self._socket is not None or "torch" in sys.modules or sys.platform != "linux":
+            return
+        _preload()
+        # numpy's threads are no obstacle: it ends them before a fork.
+        if threading.active_count() == 1:
+            with self._lock:
+                self._fork_server()
 
     def fork(self, ends: "Ends", memory: int | None) -> int:
         """A new worker with these ends; its process id."""
@@ -99,14 +115,10 @@ class ForkServer:
     def _drop(self) -> None:
         if self._socket is not None:
             self._socket.close()
-        if self._process is not None:
+        if self._end is not None:
             # It sees the end of the connection, ends its workers and goes.
-            try:
-                self._process.wait(_END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._process = self._socket = None
+            self._end()
+        self._end = self._socket = None
 
     def _connection(self) -> socket.socket:
         if self._socket is None:
@@ -114,13 +126,50 @@ class ForkServer:
             with theirs:
                 # -P: a file in the user's folder must not stand in for one of the standard library.
                 command = [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno())]
-                self._process = subprocess.Popen(
+                process = subprocess.Popen(
                     command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                     start_new_session=True,
                 )  # fmt: skip
+            self._end = functools.partial(_await, process)
             ours.settimeout(_REPLY_SECONDS)
             self._socket = ours
         return self._socket
+
+    def _fork_server(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            pid = os.fork()
+            if not pid:
+                ours.close()
+                _live_as_server(theirs.fileno())
+        self._end = functools.partial(reap, pid, _END_SECONDS)
+        ours.settimeout(_REPLY_SECONDS)
+        self._socket = ours
+
+
+def _await(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _live_as_server(descriptor: int) -> NoReturn:
+    """Spend a fork of the judge as its server."""
+    code = 1
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for place in (0, 1):
+            os.dup2(null, place)
+        # What a target reads there is its own business, not the judge's.
+        sys.argv = ["-c"]
+        main(os.dup(descriptor))
+        code = 0
+    finally:
+        # Whatever happens, the judge's own code must not go on twice.
+        os._exit(code)
 
 
 def fork_server() -> ForkServer:
@@ -160,8 +209,12 @@ def main(descriptor: int) -> None:
     """Serve the judge until it hangs up. Workers that are left are killed then."""
     judge = socket.socket(fileno=descriptor)
     _preload()
+    import torch
+
     from attncheck.engine.worker import freeze
 
+    # One thread: a pool of threads would not survive a fork.
+    torch.set_num_threads(1)
     freeze()
     workers: set[int] = set()
     while request := _received(judge):
@@ -199,11 +252,7 @@ def _forked(judge: socket.socket, descriptors: list[int], memory: int | None) ->
 
 
 def _preload() -> None:
-    import torch
-
     import attncheck.targets
 
-    # One thread: a pool of threads would not survive a fork.
-    torch.set_num_threads(1)
     for module in pkgutil.iter_modules(attncheck.targets.__path__, "attncheck.targets."):
         importlib.import_module(module.name)

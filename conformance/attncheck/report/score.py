@@ -1,11 +1,15 @@
-"""The self-test's score as lines: per mechanism and family, survivors and accusations by name."""
+"""The self-test's score as lines and tables: by mechanism and family, survivors and accusations by name."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+from attncheck.checks import BY_ID as CHECK_BY_ID
+from attncheck.checks import CHECKS
 from attncheck.defects import BY_ID, DEFECTS
-from attncheck.engine.selftest import Score, Trial
+from attncheck.engine.score import Acquittal, Score, Trial
 from attncheck.model.verdict import FAMILIES
+
+Rows = list[list[str]]
 
 
 def lines(score: Score) -> list[str]:
@@ -14,57 +18,90 @@ def lines(score: Score) -> list[str]:
 
 
 def markdown(score: Score) -> str:
-    """The same as a table of Markdown."""
-    head, *rows = table(score)
-    ruled = [head, ["---"] * len(head), *rows]
-    return "\n".join([*(f"| {' | '.join(row)} |" for row in ruled), "", *_said(score), ""])
+    """The same as tables of Markdown; the checks have one of their own if each met every mistake."""
+    parts = [_ruled(table(score)), "\n".join(_said(score))]
+    return "\n\n".join([*parts, *([_ruled(by_check(score))] if score.exhaustive else [])]) + "\n"
 
 
-def table(score: Score) -> list[list[str]]:
-    """Killed of all, in how many cases, in how many seconds, and by which families, for each mechanism."""
+def table(score: Score) -> Rows:
+    """Killed of all, in how many cases and seconds, by which families, and what was right, by mechanism."""
     groups: dict[str, list[Trial]] = defaultdict(list)
     for trial in score.trials:
         groups[BY_ID[trial.defect].mechanism].append(trial)
     order = list(dict.fromkeys(d.mechanism for d in DEFECTS))
-    rows = [_row(name, groups[name]) for name in order if name in groups]
-    total = [_row("all", list(score.trials))] if len(rows) > 1 else []
-    return [["mechanism", "killed", "cases each", "seconds", *FAMILIES], *rows, *total]
+    rows = [
+        _row(name, groups[name], [item for item in score.right if item.mechanism == name])
+        for name in order
+        if name in groups
+    ]
+    total = [_row("all", score.trials, score.right)] if len(rows) > 1 else []
+    head = ["mechanism", "killed", "cases each", "seconds", *FAMILIES, "left alone", "cases each", "seconds"]
+    return [head, *rows, *total]
 
 
-def _row(name: str, trials: Sequence[Trial]) -> list[str]:
+def _row(name: str, trials: Sequence[Trial], right: Sequence[Acquittal]) -> list[str]:
     killed = [t for t in trials if t.killed_by]
     by_family = Counter(family for t in killed for family in {family for _, family in t.killed_by})
-    cases = sum(t.cases for t in trials) / max(len(trials), 1)
-    seconds = sum(t.seconds for t in trials)
-    counts = [str(by_family[family]) for family in FAMILIES]
-    return [name, f"{len(killed)}/{len(trials)}", f"{cases:.0f}", f"{seconds:.1f}", *counts]
+    alone = sum(not item.accusations for item in right)
+    return [
+        name,
+        f"{len(killed)}/{len(trials)}",
+        f"{sum(t.cases for t in trials) / max(len(trials), 1):.0f}",
+        f"{sum(t.seconds for t in trials):.1f}",
+        *(str(by_family[family]) for family in FAMILIES),
+        f"{alone}/{len(right)}",
+        f"{sum(item.cases for item in right) / max(len(right), 1):.0f}",
+        f"{sum(item.seconds for item in right):.1f}",
+    ]
+
+
+def by_check(score: Score) -> Rows:
+    """For each check: how many mistakes it finds, how many of them no other family finds, and one of these."""
+    found: dict[str, list[Trial]] = defaultdict(list)
+    for trial in score.trials:
+        for check, _ in trial.killed_by:
+            found[check].append(trial)
+    rows = []
+    for check in CHECKS:
+        alone = [t.defect for t in found[check.id] if len({family for _, family in t.killed_by}) == 1]
+        example = alone[0] if alone else ""
+        rows.append([f"`{check.id}`", check.family, str(len(found[check.id])), str(len(alone)), example])
+    return [["check", "family", "finds", "alone", "for example"], *rows]
+
+
+def idle_checks(score: Score) -> list[str]:
+    """Checks that found nothing that no other family found."""
+    rows = by_check(score)[1:]
+    return [check.id for check, row in zip(CHECKS, rows, strict=True) if row[3] == "0"]
 
 
 def _said(score: Score) -> Iterator[str]:
+    alone = sum(not item.accusations for item in score.right)
     yield (
         f"{len(score.trials) - len(score.survivors)} of {len(score.trials)} mistakes found, "
-        f"{score.acquitted} right ones left alone, {len(score.accusations)} findings about right ones; "
-        f"budget {score.budget}, seeds {', '.join(map(str, score.seeds))}, {score.seconds:.0f} s"
+        f"{alone} of {len(score.right)} right ones left alone; "
+        f"budget {score.budget}, {_named(score.seeds)}, {score.seconds:.0f} s"
     )
     for trial in score.survivors:
         yield f"survives  {trial.defect}  seed {trial.seed}: {BY_ID[trial.defect].sentence}"
     for item in score.accusations:
         yield f"accused   {item.name}  seed {item.seed}: {item.check}: {item.evidence}"
-    for check in sorted({check for trial in score.trials for check in trial.broke}):
+    for check in score.broke:
         yield f"broke     {check} cannot cope with some mistakes: that is a mistake of the check"
-    alone = necessary_checks(score)
-    idle = sorted({check for t in score.trials for check, _ in t.killed_by} - alone)
-    if idle:
-        yield f"never alone with its family: {', '.join(idle)}"
+    if score.exhaustive:
+        for check in idle_checks(score):
+            yield f"never alone with its family: {check} ({CHECK_BY_ID[check].family})"
 
 
-def necessary_checks(score: Score) -> set[str]:
-    """Checks that found a mistake, in the round in which it was found, that no other family found."""
-    kept: set[str] = set()
-    for trial in score.trials:
-        if len({family for _, family in trial.killed_by}) == 1:
-            kept |= {check for check, _ in trial.killed_by}
-    return kept
+def _named(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _ruled(rows: Rows) -> str:
+    head, *rest = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rest])
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

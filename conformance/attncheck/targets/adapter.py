@@ -36,6 +36,7 @@ class Interface:
     prefixes_only  whether masks can show nothing but the first keys of a sample
     exclusive   optional inputs and options of which a call may have only one
     notes       what was assumed, one line each, for the header
+    dtype       what the target is judged in: float64 unless it computes in float32 alone
     refuses     rules on sizes that the target has beyond the contract's
     certainty   "verified" if the adapter agrees numerically with the reference; else "named" if
                 names speak for it, "probed" if its weights act as their roles must, "placed" if
@@ -62,6 +63,7 @@ class Interface:
     notes: tuple[str, ...] = ()
     refuses: tuple[str, ...] = ()
     certainty: str = "verified"
+    dtype: str = "float64"
     conventions: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -376,6 +376,8 @@ def notes_of(found: Found) -> tuple[str, ...]:
         lines.append(f"without {', '.join(found.absent)}")
     if found.exclusive:
         lines.append(f"takes only one of {' and '.join(found.exclusive)} in a call")
+    if found.dtype != "float64":
+        lines.append(f"computes in {found.dtype} alone, and is judged in it")
     if found.fixed:
         lines.append("always " + ", ".join(f"{n}={v}" for n, v in found.fixed.items()))
     if found.derived:

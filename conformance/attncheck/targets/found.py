@@ -51,6 +51,7 @@ class Found:
     biased      argument whose numbers are added to the logits
     exclusive   of these optional inputs and options a call may have only one
     others      placements for sizes at which the target has other tensors
+    dtype       what it computes in, where float64 is beyond it
     switches    options of the reference -> (argument, value expression) of the call
     """
 
@@ -82,6 +83,7 @@ class Found:
     ranks: Mapping[str, int] = field(default_factory=dict)
     exclusive: tuple[str, ...] = ()
     others: tuple[tuple[Placement, ...], ...] = ()
+    dtype: str = "float64"
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
@@ -188,6 +190,7 @@ class FoundAdapter:
             prefixes_only=bool(mask and mask.polarity == "lengths"),
             notes=found.notes,
             certainty=found.certainty,
+            dtype=found.dtype,
             conventions=found.conventions,
         )
 

@@ -77,7 +77,11 @@ def case_for(found: Found, mechanism: Mechanism, changes: Mapping[str, int], **f
     options: dict[str, Scalar] = {**default_options(subject), **biases, **fields.pop("options", {})}
     rules = rules_of(subject, options)
     sizes = rules.complete({a: changes.get(a, rules.base[a]) for a in rules.primary})
-    return None if sizes is None else Case(sizes, options, seed=fields.pop("seed", 11), **fields)
+    return (
+        None
+        if sizes is None
+        else Case(sizes, options, seed=fields.pop("seed", 11), dtype=found.dtype, **fields)
+    )
 
 
 def second_sizes(changes: Mapping[str, int]) -> Mapping[str, int]:

@@ -69,6 +69,7 @@ class WrittenAdapter:
             refuses=tuple(getattr(self.written, "refuses", ())),
             notes=(f"adapter written by hand: {type(self.written).__name__}",),
             certainty="written",
+            dtype=str(getattr(self.written, "dtype", "float64")),
             conventions=dict(getattr(self.written, "conventions", {})),
         )
 

@@ -21,7 +21,12 @@ IDS = {check.id for check in CHECKS}
 SLOW = {check.id for check in CHECKS if check.most.get("quick") == 0}
 LAWS = {law.id for mechanism in MECHANISMS for law in mechanism.contract.laws}
 # References return weights before dropout and have none themselves.
-NEEDS_DROPOUT = {"drops_nothing_in_eval_mode", "drops_something_in_training", "dropout_keeps_the_mean"}
+NEEDS_DROPOUT = {
+    "drops_nothing_in_eval_mode",
+    "drops_something_in_training",
+    "dropout_keeps_the_mean",
+    "drops_whole_keys",
+}
 BROKEN = [
     pytest.param(mechanism, broken, id=f"{mechanism.id}-{broken.law.id}-{index}")
     for mechanism in MECHANISMS

@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from attncheck.checks import order
+from attncheck.engine.plan import cases
+from attncheck.targets.adapter import Reference
+from attncheck.targets.subject import Subject
 from attnref.catalogue import BY_ID as MECHANISMS
 
 
@@ -77,3 +80,13 @@ def test_batch_norm_in_training_would_break_the_separation_of_samples(verdict, m
     assert not broken.only_eval
     assert verdict("samples_do_not_mix", reference).outcome == "passed"
     assert verdict("samples_do_not_mix", stated).outcome == "failed"
+
+
+def test_lengths_that_stand_for_a_mask_stay_where_they_are_when_keys_move():
+    # A row of lengths cannot follow a shuffled key: the claim is judged without them.
+    subject = Subject(MECHANISMS["cross"], replace(Reference(MECHANISMS["cross"]).interface, prefixes_only=True))
+    (case, *_) = cases(order.ignores_key_order, subject, "quick", 1)
+
+    asks = next(order.ignores_key_order.judge(subject, case))
+
+    assert [set(ask.inputs) for ask in asks] == [{"x", "y"}, {"x", "y"}]

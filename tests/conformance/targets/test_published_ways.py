@@ -92,3 +92,31 @@ def test_a_layer_that_a_target_lacks_learns_nothing() -> None:
     report = judged(SharedMask, "multi_head", "parameter_gradients_match")
 
     assert report.conforms
+
+
+class Float32(nn.Module):
+    """The lowest number of the input's dtype does not fit into scores of float32."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_qkv = nn.Linear(dim, 3 * dim)
+        self.to_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.to_qkv(x).chunk(3, dim=-1)
+        # As a running maximum starts in code that takes no dtype.
+        torch.zeros(1, dtype=torch.float32).fill_(torch.finfo(x.dtype).min)
+        out: Tensor = self.to_out(attended(q, k, v, self.heads))
+        return out
+
+
+def test_what_fails_in_float64_has_one_finding_and_is_judged_in_float32() -> None:
+    report = judged(Float32, "multi_head")
+
+    assert "computes in float32 alone, and is judged in it" in report.header.adapter
+    assert [(v.check, v.findings[0].kind) for v in report.failed] == [
+        ("output_keeps_the_dtype", "raises in float64")
+    ]
+    assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == "passed"
+    assert not any(v.outcome == "errored" for v in report.verdicts)
