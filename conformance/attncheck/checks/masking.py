@@ -21,9 +21,10 @@ def masked(subject: Subject, case: Case, masking: str | None = None) -> Case:
 
 
 def keyed(subject: Subject, case: Case) -> Case:
-    """The same, unless the target takes lengths: these stay where they are when keys move."""
+    """The case with a mask, unless the target takes lengths: these stay where they are when keys move."""
     name = subject.masking
-    return case if name is None or subject.optional[name].kind == "int" else masked(subject, case)
+    lengths = name is None or subject.interface.prefixes_only or subject.optional[name].kind == "int"
+    return case if lengths else masked(subject, case)
 
 
 def possible(subject: Subject, masking: str) -> str:

@@ -84,7 +84,9 @@ def test_batch_norm_in_training_would_break_the_separation_of_samples(verdict, m
 
 def test_lengths_that_stand_for_a_mask_stay_where_they_are_when_keys_move():
     # A row of lengths cannot follow a shuffled key: the claim is judged without them.
-    subject = Subject(MECHANISMS["cross"], replace(Reference(MECHANISMS["cross"]).interface, prefixes_only=True))
+    subject = Subject(
+        MECHANISMS["cross"], replace(Reference(MECHANISMS["cross"]).interface, prefixes_only=True)
+    )
     (case, *_) = cases(order.ignores_key_order, subject, "quick", 1)
 
     asks = next(order.ignores_key_order.judge(subject, case))
