@@ -1,10 +1,11 @@
 """One run: open the target, observe its conventions, judge every check, explain what failed."""
 
+import contextlib
 import platform
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -47,7 +48,8 @@ from attncheck.model.verdict import Verdict
 
 def run(request: Request, listeners: Sequence[Listener] = ()) -> Report:
     """Judge one target. Raises UsageError or NoAdapterError if there is nothing to judge."""
-    return _run(request, listeners, chosen(request), {})
+    with _one_thread():
+        return _run(request, listeners, chosen(request), {})
 
 
 def replay(report: Report) -> Report:
@@ -57,7 +59,19 @@ def replay(report: Report) -> Report:
         fields[name] = tuple(fields.get(name, ()))  # type: ignore[arg-type]  # lists in a report
     request = Request(**{**fields, "seed": report.header.seed, "known": None})  # type: ignore[arg-type]  # written by _header
     failed = {v.check: [f.case for f in v.findings] for v in report.failed if v.check in BY_ID}
-    return _run(request, (), [BY_ID[check] for check in failed], failed)
+    with _one_thread():
+        return _run(request, (), [BY_ID[check] for check in failed], failed)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The oracle's tensors are small: threads that wait for each other cost four times what they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def chosen(request: Request) -> list[Check]:

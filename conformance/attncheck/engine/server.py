@@ -163,8 +163,6 @@ def _live_as_server(descriptor: int) -> NoReturn:
         null = os.open(os.devnull, os.O_RDWR)
         for place in (0, 1):
             os.dup2(null, place)
-        # What a target reads there is its own business, not the judge's.
-        sys.argv = ["-c"]
         main(os.dup(descriptor))
         code = 0
     finally:
@@ -213,6 +211,8 @@ def main(descriptor: int) -> None:
 
     from attncheck.engine.worker import freeze
 
+    # The judge's own arguments are no business of a target.
+    sys.argv = ["-c"]
     # One thread: a pool of threads would not survive a fork.
     torch.set_num_threads(1)
     freeze()
