@@ -63,7 +63,9 @@ def parameter_gradients_match(subject: Subject, case: Case) -> Trial:
     ask = subject.ask(with_masks(subject, case))
     missing = subject.interface.identity
     trained = tuple(
-        n for n in ask.parameters if not subject.lacks(n) and n not in missing and "running" not in n
+        n
+        for n in ask.parameters
+        if not (subject.lacks(n) or subject.goes(n, ask.names) or n in missing or "running" in n)
     )
     ask = subject.ask(with_masks(subject, case), gradients=trained)
     return (yield from _same_gradients(subject, ask, trained))

@@ -20,7 +20,7 @@ def _under(name: str, layer: str) -> bool:
 def owned(subject: Subject, ask: Ask, layer: str) -> list[str]:
     """Those that the target has as well."""
     lacking = {*subject.interface.absent, *subject.interface.identity}
-    return [name for name in of_layer(ask, layer) if name not in lacking]
+    return [n for n in of_layer(ask, layer) if n not in lacking and not subject.goes(n, ask.names)]
 
 
 def lacks(subject: Subject, ask: Ask, layers: tuple[str, ...]) -> NotJudged | None:

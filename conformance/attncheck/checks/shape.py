@@ -5,7 +5,7 @@ from dataclasses import replace
 from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check
 from attncheck.model.case import Case
 from attncheck.targets.ask import Trouble
-from attncheck.targets.subject import Subject
+from attncheck.targets.subject import Subject, rules_of
 
 
 def sizes_of(case: Case, axes: tuple[str, ...]) -> str:
@@ -29,8 +29,9 @@ def runs_at_every_legal_size(subject: Subject, case: Case) -> Trial:
 
 
 def _is_base(subject: Subject, case: Case) -> bool:
-    # What the constructor was seen to accept when the adapter was found.
-    return all(case.sizes[a] > 1 for a in subject.constructor_axes if a in case.sizes)
+    # What the constructor was seen to accept when the adapter was found, unless rules are known.
+    base = rules_of(subject, dict(case.options)).planned({})
+    return not subject.interface.refuses and case.sizes == base
 
 
 @check("shape", "the output has the shape of the contract", basic=True, options="all", rank=2)

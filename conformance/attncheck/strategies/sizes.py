@@ -28,7 +28,7 @@ OWN: Mapping[str, Mapping[str, int]] = {
 LONG = ("q_len", "kv_len", "tokens", "height", "width", "length")
 _SMALL = ("reduction", "stride", "groups", "branches", "kernel", "time")
 _IMAGE = ("height", "width", "time")
-_DIVIDES = re.compile(r"\b(\w+) % (\w+) == 0")
+_DIVIDES = re.compile(r"\b(\w+) % (\w+|\([\w* ]+\)) == 0")
 _AT_LEAST = re.compile(r"(\w+) >= (\d+)")
 
 
@@ -64,8 +64,11 @@ class Rules:
                 # Counted from the least legal size: different sizes stay different.
                 sizes[axis] += least - 1
         for a, b in self._multiples:
-            divisor = sizes.get(b) or self.options.get(b)
-            if a in self.primary and isinstance(divisor, int) and sizes[a] % divisor:
+            try:
+                divisor = value(b, {**self.options, **sizes})
+            except NameError:
+                continue
+            if a in self.primary and isinstance(divisor, int) and divisor and sizes[a] % divisor:
                 sizes[a] = divisor * max(1, round(sizes[a] / divisor))
         if not self._follow(sizes):
             return None

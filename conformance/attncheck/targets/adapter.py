@@ -38,6 +38,7 @@ class Interface:
     notes       what was assumed, one line each, for the header
     dtype       what the target is judged in: float64 unless it computes in float32 alone
     refuses     rules on sizes that the target has beyond the contract's
+    unprojected sizes at which the target has no output layer, as a condition; empty for none
     certainty   "verified" if the adapter agrees numerically with the reference; else "named" if
                 names speak for it, "probed" if its weights act as their roles must, "placed" if
                 shapes leave no doubt, "guessed" if nothing does; "written" if a person wrote it
@@ -64,6 +65,7 @@ class Interface:
     refuses: tuple[str, ...] = ()
     certainty: str = "verified"
     dtype: str = "float64"
+    unprojected: str = ""
     conventions: Mapping[str, str] = field(default_factory=dict)
 
 

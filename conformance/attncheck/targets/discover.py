@@ -21,6 +21,7 @@ from attncheck.targets.constructing import Construction, constructions
 from attncheck.targets.features import function_of, raw_result, with_features
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.hypotheses import Guess, guesses
+from attncheck.targets.limits import with_refusals, with_vanishing_output
 from attncheck.targets.probing import acts_its_roles, lacking_parameters, stands_apart
 from attncheck.targets.subject import Subject
 from attncheck.targets.trying import (
@@ -122,6 +123,7 @@ def discover(
         found = search.best[1]
     if found is None:
         raise NoAdapterError(_explanation(search))
+    found = with_vanishing_output(with_refusals(found, target, mechanism), target, mechanism)
     return with_features(found, target, mechanism)
 
 

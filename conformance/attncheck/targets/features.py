@@ -376,6 +376,10 @@ def notes_of(found: Found) -> tuple[str, ...]:
         lines.append(f"without {', '.join(found.absent)}")
     if found.exclusive:
         lines.append(f"takes only one of {' and '.join(found.exclusive)} in a call")
+    if found.refuses:
+        lines.append("the constructor refuses sizes unless " + " and ".join(found.refuses))
+    if found.unprojected:
+        lines.append(f"without output layer where {found.unprojected}")
     if found.dtype != "float64":
         lines.append(f"computes in {found.dtype} alone, and is judged in it")
     if found.fixed:

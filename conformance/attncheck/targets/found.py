@@ -52,6 +52,8 @@ class Found:
     exclusive   of these optional inputs and options a call may have only one
     others      placements for sizes at which the target has other tensors
     dtype       what it computes in, where float64 is beyond it
+    refuses     rules on sizes that its constructor has beyond the contract's
+    unprojected sizes at which it has no output layer, as a condition
     switches    options of the reference -> (argument, value expression) of the call
     """
 
@@ -84,6 +86,8 @@ class Found:
     exclusive: tuple[str, ...] = ()
     others: tuple[tuple[Placement, ...], ...] = ()
     dtype: str = "float64"
+    refuses: tuple[str, ...] = ()
+    unprojected: str = ""
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
@@ -100,7 +104,7 @@ class Found:
         fields["others"] = tuple(_placements(each) for each in data["others"])
         if data["mask"]:
             fields["mask"] = MaskForm(**{**data["mask"], "axes": tuple(data["mask"]["axes"])})
-        for name in ("absent", "identity", "free", "takes", "exclusive", "notes"):
+        for name in ("absent", "identity", "free", "takes", "exclusive", "notes", "refuses"):
             fields[name] = tuple(data[name])
         return Found(**fields)
 
@@ -191,6 +195,8 @@ class FoundAdapter:
             notes=found.notes,
             certainty=found.certainty,
             dtype=found.dtype,
+            refuses=found.refuses,
+            unprojected=found.unprojected,
             conventions=found.conventions,
         )
 
@@ -212,6 +218,8 @@ class FoundAdapter:
         if not self.found.loads:
             randomise(built)
         for placement in self._placements(own, parameters):
+            if self.found.unprojected and placement.target not in own and "output." in placement.roles[0]:
+                continue
             placement.place(own, parameters, {**names, **self.found.fixed})
 
     def materialise(self, built: nn.Module, names: Mapping[str, Scalar]) -> None:

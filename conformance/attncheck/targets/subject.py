@@ -196,11 +196,18 @@ class Subject:
                 # A kernel without a width of its own has width one.
                 recipe = recipe.edit("add", None, 1.0) if name.endswith("inverse_width") else recipe
             recipes[name] = recipe.edit("identity") if name in self.interface.identity else recipe
+            if self.goes(name, case.names):
+                recipes[name] = recipe.edit("identity" if len(shape) > 1 else "zero")
         return recipes
 
     def lacks(self, parameter: str) -> bool:
         """Whether the target has no such parameter; what one of its branches lacks all of them lack."""
         return _unnumbered(parameter) in {_unnumbered(name) for name in self.interface.absent}
+
+    def goes(self, parameter: str, names: Mapping[str, Scalar]) -> bool:
+        """Whether the target has no such parameter at these sizes: an output layer that would fit as it is."""
+        condition = self.interface.unprojected
+        return parameter.startswith("output.") and bool(condition) and bool(value(condition, names))
 
     def _input(self, name: str, shape: TensorShape, case: Case, index: int) -> Recipe:
         varies = self.interface.varies.get(name)

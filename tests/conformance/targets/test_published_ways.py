@@ -120,3 +120,67 @@ def test_what_fails_in_float64_has_one_finding_and_is_judged_in_float32() -> Non
     ]
     assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == "passed"
     assert not any(v.outcome == "errored" for v in report.verdicts)
+
+
+class InEights(nn.Module):
+    """Widths of heads come in eights, which the constructor says."""
+
+    def __init__(self, embed_dim: int, num_heads: int) -> None:
+        super().__init__()
+        if embed_dim % num_heads or (embed_dim // num_heads) % 8:
+            raise ValueError("the width of a head must be divisible by 8")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
+        self.out = nn.Linear(embed_dim, embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        out: Tensor = self.out(attended(q, k, v, self.num_heads))
+        return out
+
+
+def test_what_a_constructor_refuses_is_a_rule_and_no_finding() -> None:
+    report = judged(InEights, "multi_head", "matches_the_reference")
+    cases = {v.check: v.cases for v in report.verdicts}
+
+    assert "the constructor refuses sizes unless model_dim % (8 * heads) == 0" in report.header.adapter
+    assert report.conforms
+    assert cases["matches_the_reference"] > 5
+
+
+class ProjectedIfNeeded(nn.Module):
+    """One head that is as wide as the model needs no output layer."""
+
+    lost = "heads == 1 and dim_head == dim"
+
+    def __init__(self, dim: int, heads: int, dim_head: int) -> None:
+        super().__init__()
+        self.heads = heads
+        inner = heads * dim_head
+        self.to_qkv = nn.Linear(dim, 3 * inner, bias=False)
+        needless = eval(self.lost, {"heads": heads, "dim_head": dim_head, "dim": dim})
+        self.to_out = nn.Identity() if needless else nn.Linear(inner, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.to_qkv(x).chunk(3, dim=-1)
+        out: Tensor = self.to_out(attended(q, k, v, self.heads))
+        return out
+
+
+class NeverProjectedAlone(ProjectedIfNeeded):
+    """One head loses its output layer whether it fits or not."""
+
+    lost = "heads == 1"
+
+
+def test_an_output_layer_that_is_left_out_where_it_would_fit_is_no_mistake() -> None:
+    report = judged(ProjectedIfNeeded, "multi_head", "matches_the_reference", "parameter_gradients_match")
+
+    assert report.conforms
+    assert {v.outcome for v in report.verdicts} == {"passed"}
+
+
+def test_an_output_layer_that_is_left_out_where_it_would_not_fit_shows_in_the_shape() -> None:
+    report = judged(NeverProjectedAlone, "multi_head", "matches_the_reference")
+
+    assert "output_has_the_right_shape" in {v.check for v in report.failed}

@@ -1,0 +1,97 @@
+"""Sizes at which a target is not what was found: those its constructor refuses, and those without output layer."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from attncheck.strategies.sizes import Rules, value
+from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.subject import default_options, rules_of
+from attncheck.targets.trying import case_for, subject_of
+from attnref import Mechanism
+
+Sizes = Mapping[str, int]
+_STEPS = (2, 4, 8, 16, 32, 64)
+_MOST = 80
+_OUTPUT = "output.weight"
+_SQUARE = "heads == 1 and v_dim == model_dim"
+
+
+def with_refusals(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The adapter with the rules on sizes that its constructor shows, if it refuses the first ones."""
+    adapter = FoundAdapter(found, target)
+    first = case_for(found, mechanism, {})
+    if not found.is_class or first is None or _built(adapter, first.names) is not None:
+        return found
+    subject = subject_of(found, mechanism)
+    rules = rules_of(subject, default_options(subject))
+    axes = tuple(a for a in rules.primary if a in subject.constructor_axes)
+    accepted, refused = [], []
+    for sizes in itertools.islice(_probes(rules, axes), _MOST):
+        names = {**first.options, **sizes}
+        (refused if _built(adapter, names) is None else accepted).append(sizes)
+    return replace(found, refuses=rules_for(axes, accepted, refused)) if accepted else found
+
+
+def _probes(rules: Rules, axes: tuple[str, ...]) -> Iterator[Sizes]:
+    """Legal sizes in which one that is chosen is a multiple of a power of two, of another one perhaps."""
+    for step, times in itertools.product(_STEPS, (1, 3)):
+        wanted = [{axis: step * times} for axis in axes]
+        wanted += [{a: step * times * n, b: n} for a, b in itertools.permutations(axes, 2) for n in (1, 3)]
+        for plan in wanted:
+            base = {axis: rules.base[axis] for axis in rules.primary}
+            sizes = rules.complete({**base, **plan})
+            if sizes is not None:
+                yield sizes
+
+
+def rules_for(axes: tuple[str, ...], accepted: Sequence[Sizes], refused: Sequence[Sizes]) -> tuple[str, ...]:
+    """Conditions on these axes that hold for all that is accepted and for as little as can be of what is refused."""
+    left, rules = list(refused), []
+    candidates = [c for c in _candidates(axes) if all(value(c, s) for s in accepted)]
+    while left and candidates:
+        # Of equally telling ones the first, which is the weakest.
+        best = max(candidates, key=lambda c: sum(not value(c, s) for s in left))
+        remaining = [s for s in left if value(best, s)]
+        if len(remaining) == len(left):
+            break
+        left = remaining
+        rules.append(best)
+    return tuple(rules)
+
+
+def _candidates(axes: tuple[str, ...]) -> Iterator[str]:
+    for step in _STEPS:
+        yield from (f"{a} % {step} == 0" for a in axes)
+        yield from (f"{a} % ({step} * {b}) == 0" for a, b in itertools.permutations(axes, 2))
+        yield from (f"{a} >= {step}" for a in axes)
+    yield from (f"{a} % {b} == 0" for a, b in itertools.permutations(axes, 2))
+
+
+def with_vanishing_output(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The adapter with the sizes at which the target leaves out an output layer that would fit."""
+    placed = [p for p in found.placements if p.roles == (_OUTPUT,)]
+    if not placed:
+        return found
+    case = case_for(found, mechanism, {"heads": 1, "head_dim": 12, "v_dim": 12, "model_dim": 12})
+    if case is None or not value(_SQUARE, case.names):
+        return found
+    built = _built(FoundAdapter(found, target), case.names)
+    if not isinstance(built, nn.Module) or placed[0].target in dict(built.named_parameters()):
+        return found
+    return replace(found, unprojected=_SQUARE)
+
+
+def _built(adapter: FoundAdapter, names: Mapping[str, Any]) -> Any:
+    """An instance at some sizes, or None if its constructor raises."""
+    state = torch.get_rng_state()
+    try:
+        return adapter.build(names)
+    except (Exception, SystemExit):
+        return None
+    finally:
+        torch.set_rng_state(state)
