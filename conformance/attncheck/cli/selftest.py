@@ -20,8 +20,18 @@ from attncheck.model.nearest import did_you_mean
     "--mechanism", "-m", "mechanisms", metavar="ID", multiple=True, help="Only these.  [repeatable]"
 )
 @click.option("--jobs", metavar="N", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
-@click.option("--markdown", metavar="FILE", help="Write the table as Markdown.")
-def command(seeds: int, budget: str, mechanisms: tuple[str, ...], jobs: int, markdown: str | None) -> None:
+@click.option(
+    "--exhaustive", is_flag=True, help="Put every check to every mistake, not only until one finds it."
+)
+@click.option("--markdown", metavar="FILE", help="Write the tables as Markdown.")
+def command(
+    seeds: int,
+    budget: str,
+    mechanisms: tuple[str, ...],
+    jobs: int,
+    exhaustive: bool,
+    markdown: str | None,
+) -> None:
     """Put every known mistake, and everything that is right, before the checks.
 
     \b
@@ -41,7 +51,14 @@ def command(seeds: int, budget: str, mechanisms: tuple[str, ...], jobs: int, mar
                 f"unknown mechanism {name!r}{did_you_mean(name, BY_ID)} "
                 f"(attncheck list mechanisms shows all {len(BY_ID)})"
             )
-    score = selftest(budget, range(seeds), mechanisms, jobs, listener=_progress)  # type: ignore[arg-type]  # a choice
+    score = selftest(
+        budget,  # type: ignore[arg-type]  # a choice
+        range(seeds),
+        mechanisms,
+        jobs,
+        listener=_progress,
+        exhaustive=exhaustive,
+    )
     for line in lines(score):
         click.echo(line)
     if markdown is not None:

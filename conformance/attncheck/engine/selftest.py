@@ -59,9 +59,7 @@ def selftest(
     return Score(budget, tuple(seeds), tuple(trials), tuple(judged), seconds, exhaustive)
 
 
-def _jobs(
-    budget: Budget, seeds: Sequence[int], right: Sequence[Correct], exhaustive: bool
-) -> Iterator[_Job]:
+def _jobs(budget: Budget, seeds: Sequence[int], right: Sequence[Correct], exhaustive: bool) -> Iterator[_Job]:
     """By mechanism, so that a process that has the reference's answers goes on using them."""
     order = list(dict.fromkeys([*(item.mechanism for item in right), *(m.id for m in MECHANISMS)]))
     for seed in seeds:

@@ -59,8 +59,8 @@ def by_check(score: Score) -> Rows:
     """For each check: how many mistakes it finds, how many of them no other family finds, and one of these."""
     found: dict[str, list[Trial]] = defaultdict(list)
     for trial in score.trials:
-        for check, _ in trial.killed_by:
-            found[check].append(trial)
+        for name, _ in trial.killed_by:
+            found[name].append(trial)
     rows = []
     for check in CHECKS:
         alone = [t.defect for t in found[check.id] if len({family for _, family in t.killed_by}) == 1]

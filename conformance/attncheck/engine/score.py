@@ -1,0 +1,76 @@
+"""What a self-test gives: what became of every mistake, and what was said of what is right."""
+
+from dataclasses import dataclass
+
+from attncheck.engine.request import Budget
+from attncheck.model.verdict import Family
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one defect under one seed: the checks that found it, the first one only if hurried.
+
+    `cases` were judged and `seconds` of computing went by until then. `broke` are checks that raised.
+    """
+
+    defect: str
+    seed: int
+    killed_by: tuple[tuple[str, Family], ...]
+    cases: int
+    seconds: float
+    broke: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Accusation:
+    """A finding about something that is right."""
+
+    name: str
+    mechanism: str
+    seed: int
+    check: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Acquittal:
+    """How something that is right was judged: cases, computing seconds, and what was held against it."""
+
+    name: str
+    mechanism: str
+    seed: int
+    cases: int
+    seconds: float
+    accusations: tuple[Accusation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Score:
+    """The whole self-test; `exhaustive` if every check was put to every mistake."""
+
+    budget: Budget
+    seeds: tuple[int, ...]
+    trials: tuple[Trial, ...] = ()
+    right: tuple[Acquittal, ...] = ()
+    seconds: float = 0.0
+    exhaustive: bool = False
+
+    @property
+    def survivors(self) -> tuple[Trial, ...]:
+        """Defects that no check found under some seed."""
+        return tuple(trial for trial in self.trials if not trial.killed_by)
+
+    @property
+    def accusations(self) -> tuple[Accusation, ...]:
+        """Everything that was said against what is right."""
+        return tuple(accusation for item in self.right for accusation in item.accusations)
+
+    @property
+    def broke(self) -> tuple[str, ...]:
+        """Checks that raised on some mistake: a mistake of the suite."""
+        return tuple(sorted({check for trial in self.trials for check in trial.broke}))
+
+    @property
+    def passed(self) -> bool:
+        """Every mistake was found, nothing right was accused, and no check broke."""
+        return not self.survivors and not self.accusations and not self.broke
