@@ -30,7 +30,7 @@ class PlainCbamSpatial(CbamSpatial):
         return conv2d(maps, self.conv.weight, self.conv.bias, padding=self.kernel // 2)
 
     def opened(self, logits: Tensor) -> Tensor:
-        return logits.sigmoid()
+        return (logits if self.norm is None else self.norm(logits)).sigmoid()
 
     def applied(self, x: Tensor, gate: Tensor) -> Tensor:
         return x * gate

@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import silu
 
 from attncheck.defects.defect import Defect, Mistake, made_in
 from attnref.mechanisms.squeeze_excitation import SqueezeExcitation
@@ -18,7 +19,9 @@ class Gate:
         return self.squeeze(pooled)  # type: ignore[no-any-return]  # a module returns a tensor here
 
     def bent(self, hidden: Tensor) -> Tensor:
-        return hidden.relu()
+        # Only squeeze-and-excitation lets one choose.
+        chosen = getattr(self, "activation", "relu")
+        return silu(hidden) if chosen == "silu" else hidden.relu()
 
     def excited(self, hidden: Tensor) -> Tensor:
         return self.excite(hidden)  # type: ignore[no-any-return]  # a module returns a tensor here

@@ -99,8 +99,14 @@ class Subject:
 
     @property
     def norms_batches(self) -> bool:
-        """Whether the contract says that training sees the whole batch, as batch norm does."""
-        return any(law.only_eval for law in self.laws("samples_do_not_mix"))
+        """Whether the contract says that training sees the whole batch, as batch norm does.
+
+        What the target takes may be chosen so that it does.
+        """
+        laws = [law for law in self.laws("samples_do_not_mix") if law.only_eval]
+        names = {o.name: o.values[0] for o in self.mechanism.contract.options} | dict(self.interface.fixed)
+        open_ = [n for n in names if n in self.interface.takes and n not in self.interface.fixed]
+        return any(not law.when or law.when in open_ or bool(value(law.when, names)) for law in laws)
 
     def laws(self, check: str) -> tuple[Law, ...]:
         """The laws of the contract that the check of that name judges."""

@@ -1,5 +1,7 @@
 """The spatial gate of CBAM: a convolution judges the mean and the maximum of every pixel."""
 
+from collections.abc import Callable
+
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Float
@@ -18,11 +20,13 @@ def cbam_spatial(
     bias: Float[Tensor, " 1"] | None = None,
     *,
     maximum_first: bool = False,
+    norm: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "batch channels height width"]:
     """Scale each pixel by a gate computed from the means and maxima around it.
 
     out = x · sigmoid(conv([mean(x); max(x)])), with mean and maximum taken over channels. The
-    maps are padded with zeros. `maximum_first` reads the weight's inputs as [max(x); mean(x)].
+    maps are padded with zeros. `maximum_first` reads the weight's inputs as [max(x); mean(x)];
+    `norm` is applied to what the sigmoid takes.
 
     Where a maximum is reached several times, its gradient is shared evenly.
 
@@ -38,7 +42,8 @@ def cbam_spatial(
     maximum = reduce(x, "batch channels height width -> batch height width", "max")
     pair = [maximum, mean] if maximum_first else [mean, maximum]
     maps = rearrange(pair, "pair batch height width -> batch pair height width")
-    return x * torch.sigmoid(conv2d(maps, weight, bias, padding=kernel // 2))
+    logits = conv2d(maps, weight, bias, padding=kernel // 2)
+    return x * torch.sigmoid(logits if norm is None else norm(logits))
 
 
 def require_odd(mechanism: str, **sizes: int) -> None:
@@ -51,18 +56,23 @@ def require_odd(mechanism: str, **sizes: int) -> None:
 class CbamSpatial(nn.Module):
     """`cbam_spatial` with the convolution as a parameter; it serves any number of channels."""
 
-    def __init__(self, kernel: int = 7, *, bias: bool = False, maximum_first: bool = False) -> None:
+    def __init__(
+        self, kernel: int = 7, *, bias: bool = False, maximum_first: bool = False, norm: bool = False
+    ) -> None:
         super().__init__()
         require_odd("cbam_spatial", kernel=kernel)
         self.kernel, self.maximum_first = kernel, maximum_first
         self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=bias)
+        self.norm = nn.BatchNorm2d(1) if norm else None
 
     @checked
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
         """Scale the pixels of x."""
-        return cbam_spatial(x, self.conv.weight, self.conv.bias, maximum_first=self.maximum_first)
+        return cbam_spatial(
+            x, self.conv.weight, self.conv.bias, maximum_first=self.maximum_first, norm=self.norm
+        )
 
 
 MECHANISM = Mechanism(
@@ -85,9 +95,11 @@ MECHANISM = Mechanism(
         options=(
             Option("bias", (False, True), "whether the convolution has a bias"),
             Option("maximum_first", (False, True), "whether the maximum is the first of the two maps"),
+            Option("norm", (False, True), "batch norm between the convolution and the sigmoid"),
         ),
         laws=(
-            Law("samples_do_not_mix", axes=("batch",)),
+            Law("samples_do_not_mix", axes=("batch",), when="not norm"),
+            Law("samples_do_not_mix", axes=("batch",), only_eval=True, when="norm"),
             Law("follows_channel_order", axes=("channels",)),
             Law("ignores_repeated_channels", axes=("channels",)),
             Law("follows_pixel_order", axes=("height", "width"), when="kernel == 1"),
@@ -109,6 +121,10 @@ MECHANISM = Mechanism(
         ),
         broken_laws=(
             BrokenLaw(
+                Law("samples_do_not_mix", axes=("batch",), when="norm"),
+                "in training, batch norm divides by the spread of the whole batch",
+            ),
+            BrokenLaw(
                 Law("follows_pixel_order", axes=("height", "width"), when="kernel > 1"),
                 "a convolution knows which pixels are neighbours",
             ),
@@ -127,6 +143,12 @@ MECHANISM = Mechanism(
         ),
         conventions=("empty_axes", "layout"),
         variants=(
+            Variant(
+                "normalised_gate",
+                "the convolution's result is batch-normalised before the sigmoid",
+                {"norm": True},
+                "the authors' code (Jongchan/attention-module)",
+            ),
             Variant(
                 "maximum_first",
                 "the convolution reads [max; mean]",

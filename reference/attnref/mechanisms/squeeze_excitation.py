@@ -1,13 +1,17 @@
 """Squeeze-and-excitation: every channel is scaled by a gate that sees the mean of all channels."""
 
+from typing import Literal
+
 import torch
 from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import linear, relu
+from torch.nn.functional import linear, relu, silu
 
 from attnref._checked import checked
-from attnref._mechanism import BrokenLaw, Citation, Contract, Law, Mechanism, Option, Rule
+from attnref._mechanism import BrokenLaw, Citation, Contract, Law, Mechanism, Option, Rule, Variant
+
+Activation = Literal["relu", "silu"]
 
 
 @checked
@@ -17,10 +21,13 @@ def squeeze_excitation(
     excite_weight: Float[Tensor, "channels reduced"],
     squeeze_bias: Float[Tensor, " reduced"] | None = None,
     excite_bias: Float[Tensor, " channels"] | None = None,
+    *,
+    activation: Activation = "relu",
 ) -> Float[Tensor, "batch channels height width"]:
     """Scale each channel by a gate computed from the means of all channels.
 
-    out = x · sigmoid(W_e relu(W_s mean(x))), the mean taken over height and width.
+    out = x · sigmoid(W_e relu(W_s mean(x))), the mean taken over height and width. `activation`
+    "silu" bends the hidden units by silu instead of relu.
 
     Differs from: torchvision.ops.SqueezeExcitation, which takes the squeezed width instead of a
     reduction and has biases.
@@ -29,7 +36,9 @@ def squeeze_excitation(
     Raises: ShapeError if axes do not agree.
     """
     pooled = reduce(x, "batch channels height width -> batch channels", "mean")
-    logits = linear(relu(linear(pooled, squeeze_weight, squeeze_bias)), excite_weight, excite_bias)
+    hidden = linear(pooled, squeeze_weight, squeeze_bias)
+    bent = silu(hidden) if activation == "silu" else relu(hidden)
+    logits = linear(bent, excite_weight, excite_bias)
     return x * torch.sigmoid(logits)[:, :, None, None]
 
 
@@ -50,9 +59,11 @@ def squeezed_channels(mechanism: str, *, channels: int, reduction: int) -> int:
 class SqueezeExcitation(nn.Module):
     """`squeeze_excitation` with the two layers of the gate as parameters."""
 
-    def __init__(self, channels: int, reduction: int = 16, *, bias: bool = False) -> None:
+    def __init__(
+        self, channels: int, reduction: int = 16, *, bias: bool = False, activation: Activation = "relu"
+    ) -> None:
         super().__init__()
-        self.channels, self.reduction = channels, reduction
+        self.channels, self.reduction, self.activation = channels, reduction, activation
         self.reduced = squeezed_channels("squeeze_excitation", channels=channels, reduction=reduction)
         self.squeeze = nn.Linear(channels, self.reduced, bias=bias)
         self.excite = nn.Linear(self.reduced, channels, bias=bias)
@@ -63,8 +74,9 @@ class SqueezeExcitation(nn.Module):
     ) -> Float[Tensor, "batch {self.channels} height width"]:
         """Scale the channels of x."""
         return squeeze_excitation(
-            x, self.squeeze.weight, self.excite.weight, self.squeeze.bias, self.excite.bias
-        )
+            x, self.squeeze.weight, self.excite.weight, self.squeeze.bias, self.excite.bias,
+            activation=self.activation,
+        )  # fmt: skip
 
 
 MECHANISM = Mechanism(
@@ -82,7 +94,10 @@ MECHANISM = Mechanism(
             Rule("reduction >= 1", "a squeeze cannot enlarge"),
             Rule("channels // reduction >= 1", "a gate without hidden units is 1/2 for every input"),
         ),
-        options=(Option("bias", (False, True), "whether the layers of the gate have a bias"),),
+        options=(
+            Option("bias", (False, True), "whether the layers of the gate have a bias"),
+            Option("activation", ("relu", "silu"), "what bends the hidden units"),
+        ),
         laws=(
             Law("samples_do_not_mix", axes=("batch",)),
             Law("follows_pixel_order", axes=("height", "width")),
@@ -94,7 +109,11 @@ MECHANISM = Mechanism(
             Law("gate_depends_on_the_input", inputs=("x",), parameters=("squeeze", "excite")),
             Law("keeps_sign", inputs=("x",)),
             Law("zero_input_gives_zero", inputs=("x",)),
-            Law("ignores_opposite_rescaling", parameters=("squeeze", "excite.weight")),
+            Law(
+                "ignores_opposite_rescaling",
+                parameters=("squeeze", "excite.weight"),
+                when="activation == 'relu'",
+            ),
         ),
         broken_laws=(
             BrokenLaw(
@@ -109,7 +128,23 @@ MECHANISM = Mechanism(
                 Law("scales_with_the_input", inputs=("x",)),
                 "the gate depends on the input that it scales",
             ),
+            BrokenLaw(
+                Law(
+                    "ignores_opposite_rescaling",
+                    parameters=("squeeze", "excite.weight"),
+                    when="activation == 'silu'",
+                ),
+                "silu of twice a number is not twice its silu",
+            ),
         ),
         conventions=("empty_axes", "no_reduced_channels", "layout"),
+        variants=(
+            Variant(
+                "silu_gate",
+                "the hidden units are bent by silu",
+                {"activation": "silu"},
+                "blocks with inverted bottlenecks (MaxViT, EfficientNet)",
+            ),
+        ),
     ),
 )

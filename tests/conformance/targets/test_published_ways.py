@@ -184,3 +184,39 @@ def test_an_output_layer_that_is_left_out_where_it_would_not_fit_shows_in_the_sh
     report = judged(NeverProjectedAlone, "multi_head", "matches_the_reference")
 
     assert "output_has_the_right_shape" in {v.check for v in report.failed}
+
+
+class SiluGate(nn.Module):
+    def __init__(self, dim: int, shrinkage_rate: float = 0.25) -> None:
+        super().__init__()
+        hidden = max(1, int(dim * shrinkage_rate))
+        self.gate = nn.Sequential(nn.Linear(dim, hidden), nn.SiLU(), nn.Linear(hidden, dim), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x.mean((2, 3)))[:, :, None, None]
+
+
+class NormalisedGate(nn.Module):
+    def __init__(self, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.bn = nn.BatchNorm2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.bn(self.conv(maps)))
+
+
+@pytest.mark.parametrize(
+    ("gate", "mechanism", "variant"),
+    [(SiluGate, "squeeze_excitation", "silu_gate"), (NormalisedGate, "cbam_spatial", "normalised_gate")],
+)
+def test_a_documented_form_of_a_gate_deviates_by_name(
+    gate: type[nn.Module], mechanism: str, variant: str
+) -> None:
+    report = judged(gate, mechanism)
+
+    reasons = [v.reason for v in report.verdicts if v.check == "is_the_form_of_the_paper"]
+    assert [reason.split(":")[0] for reason in reasons] == [variant]
+    assert report.conforms
+    assert not any(v.outcome == "errored" for v in report.verdicts)

@@ -91,6 +91,25 @@ def test_every_pixel_is_scaled_by_its_gate(
     assert agrees(module(x), by_loops(module, x))
 
 
+def test_a_normalised_gate_shifts_and_scales_its_logits(maker, agrees, randomise):
+    module, x = example(maker, randomise, norm=True)
+    with torch.no_grad():
+        module.norm.running_mean.fill_(0.3)
+        module.norm.running_var.fill_(2.0)
+    module.eval()
+    plain = F.conv2d(torch.stack([x.mean(1), x.amax(1)], 1), module.conv.weight, padding=1)
+    logits = (plain - 0.3) * (2.0 + module.norm.eps) ** -0.5 * module.norm.weight + module.norm.bias
+
+    assert agrees(module(x), x * torch.sigmoid(logits))
+
+
+def test_a_normalised_gate_mixes_samples_in_training(maker, randomise):
+    module, x = example(maker, randomise, norm=True)
+
+    assert not samples_do_not_mix(module.train(), x)
+    assert samples_do_not_mix(module.eval(), x)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("options", [{}, {"bias": True}, {"maximum_first": True}])
 def test_low_precision_stays_near_float64(maker, agrees, randomise, dtype, options):
@@ -174,7 +193,8 @@ def test_what_might_be_expected_does_not_hold(maker, randomise):
     broken = [claim.law.id for claim in MECHANISM.contract.broken_laws]
 
     assert broken == [
-        "follows_pixel_order", "follows_transposed_image", "follows_tiling", "gate_is_constant_over_space",
+        "samples_do_not_mix", "follows_pixel_order", "follows_transposed_image", "follows_tiling",
+        "gate_is_constant_over_space",
     ]  # fmt: skip
     assert not torch.allclose(module(x.roll(1, dims=-1)), out.roll(1, dims=-1))
     assert not torch.allclose(module(x.mT), out.mT)

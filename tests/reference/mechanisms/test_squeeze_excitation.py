@@ -78,6 +78,24 @@ def test_every_channel_is_scaled_by_its_gate(
     assert agrees(module(x), by_loops(module, x))
 
 
+def test_a_silu_gate_bends_its_hidden_units_by_silu(maker, agrees, randomise):
+    module, x = example(maker, randomise, activation="silu", bias=True)
+    hidden = module.squeeze(x.mean((2, 3)))
+    gate = torch.sigmoid(module.excite(hidden * torch.sigmoid(hidden)))
+
+    assert agrees(module(x), x * gate[:, :, None, None])
+
+
+def test_opposite_rescaling_changes_what_a_silu_gate_gives(maker, randomise):
+    module, x = example(maker, randomise, activation="silu")
+    out = module(x)
+    with torch.no_grad():
+        module.squeeze.weight.mul_(4)
+        module.excite.weight.div_(4)
+
+    assert not torch.allclose(module(x), out)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("bias", [False, True])
 def test_low_precision_stays_near_float64(maker, agrees, randomise, dtype, bias):
@@ -137,7 +155,9 @@ def test_what_might_be_expected_does_not_hold(maker, randomise):
     one_pixel[..., 0, 0] += 3
     broken = [claim.law.id for claim in MECHANISM.contract.broken_laws]
 
-    assert broken == ["follows_channel_order", "pixels_do_not_mix", "scales_with_the_input"]
+    assert broken == [
+        "follows_channel_order", "pixels_do_not_mix", "scales_with_the_input", "ignores_opposite_rescaling",
+    ]  # fmt: skip
     assert not torch.allclose(module(x.flip(1)), module(x).flip(1))
     assert not torch.allclose(module(one_pixel)[..., 1:, 1:], module(x)[..., 1:, 1:])
     assert not torch.allclose(module(3 * x), 3 * module(x))
