@@ -33,6 +33,7 @@ SEQUENCES = (
     Layout("length first", "b n c -> n b c", "n b c -> b n c"),
     Layout("channels before length", "b n c -> b c n", "b c n -> b n c"),
     Layout("image of one row", "b n c -> b c 1 n", "b c 1 n -> b n c"),
+    Layout("image of one row, channels last", "b n c -> b 1 n c", "b 1 n c -> b n c"),
 )
 HEADED = (
     Layout("heads before length", "", ""),
@@ -49,6 +50,16 @@ VOLUMES = (
     Layout("channels first", "", ""),
     Layout("channels last", "b c t h w -> b t h w c", "b t h w c -> b c t h w"),
 )
+
+# Layouts that are options of the convention of that name.
+LAYOUT_OPTIONS: Mapping[str, str] = {
+    "batch first": "batch_first",
+    "length first": "sequence_first",
+    "channels first": "channels_first",
+    "channels last": "channels_last",
+    "heads before length": "heads_first",
+    "heads after length": "length_first",
+}
 
 BY_NAME: Mapping[tuple[str, str], Layout] = {
     (kind, layout.name): layout

@@ -32,6 +32,8 @@ class Placement:
         arranged = self._arranged([parameters[role] for role in self.roles], names)
         for name, part in self._parts(arranged):
             mine = own[name]
+            if mine.numel() == 0 and part.numel():
+                raise ValueError(f"{name} has no numbers at these sizes: its shape is {tuple(mine.shape)}")
             if mine.numel() != part.numel():
                 raise ValueError(f"{name} has shape {tuple(mine.shape)}, expected {tuple(part.shape)}")
             mine.copy_(part.reshape(mine.shape))

@@ -71,7 +71,23 @@ class SharedMask(nn.Module):
         return attended(q, k, v, self.heads, mask)
 
 
-@pytest.mark.parametrize("style", [Lazy, Unprojected, SharedMask])
+class OnMaps(nn.Module):
+    """Every pixel of a map with channels last attends to every other."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, height, width, _ = x.shape
+        q, k, v = self.qkv(x.flatten(1, 2)).chunk(3, dim=-1)
+        out: Tensor = self.proj(attended(q, k, v, self.num_heads))
+        return out.unflatten(1, (height, width))
+
+
+@pytest.mark.parametrize("style", [Lazy, Unprojected, SharedMask, OnMaps])
 def test_the_adapter_of_a_published_way_is_verified(style: type[nn.Module]) -> None:
     assert discover(style, BY_ID["multi_head"]).certainty == "verified"
 
