@@ -14,6 +14,14 @@ from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.subject import Subject
 
 
+# Options that exclude each other. Numbers to add or lengths are another form of mask, not another meaning.
+_RIVALS = (
+    frozenset({"true_attends", "true_ignores"}),
+    frozenset({"batch_first", "sequence_first"}),
+    frozenset({"heads_first", "length_first"}),
+)
+
+
 def hides_whole_rows(subject: Subject) -> str | None:
     """Applies where some mask of the target leaves a query without a key."""
     if subject.masking is None:
@@ -139,4 +147,32 @@ def never_regroups_samples(subject: Subject, case: Case) -> Trial:
     )
 
 
-CHECKS = (treats_dead_rows_by_a_convention, dead_rows_spare_the_others, never_regroups_samples)
+def _states_a_convention(subject: Subject) -> str | None:
+    if subject.interface.documented:
+        return None
+    return "its names, docstrings and comments state no convention"
+
+
+@check("law", "does what its documentation says", applies=_states_a_convention, share=0.02, rank=11)
+def contradicts_its_documentation(subject: Subject, case: Case) -> Trial:
+    """The option that explains the answers is the one that names, docstrings or comments state."""
+    # The case was answered under what was found out; without an answer nothing was.
+    yield [subject.ask(case)]
+    found = subject.interface.conventions
+    for convention, (stated, words) in subject.interface.documented.items():
+        rivals = next((group for group in _RIVALS if stated in group), ())
+        if found.get(convention) in rivals and found[convention] != stated:
+            return Mismatch(
+                f"{convention} {stated}, as it says itself: {words}",
+                f"{found[convention]} alone explains its answers",
+                kind="contradicts",
+            )
+    return None
+
+
+CHECKS = (
+    treats_dead_rows_by_a_convention,
+    dead_rows_spare_the_others,
+    never_regroups_samples,
+    contradicts_its_documentation,
+)

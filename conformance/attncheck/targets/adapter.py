@@ -36,9 +36,11 @@ class Interface:
     prefixes_only  whether masks can show nothing but the first keys of a sample
     exclusive   optional inputs and options of which a call may have only one
     notes       what was assumed, one line each, for the header
+    framework   the framework of a target that is not torch's, as in `frameworks.bridges`
     dtype       what the target is judged in: float64 unless it computes in float32 alone
     refuses     rules on sizes that the target has beyond the contract's
     unprojected sizes at which the target has no output layer, as a condition; empty for none
+    documented  conventions that the target states: convention -> (option, words that say so)
     certainty   "verified" if the adapter agrees numerically with the reference; else "named" if
                 names speak for it, "probed" if its weights act as their roles must, "placed" if
                 shapes leave no doubt, "guessed" if nothing does; "written" if a person wrote it
@@ -65,8 +67,10 @@ class Interface:
     refuses: tuple[str, ...] = ()
     certainty: str = "verified"
     dtype: str = "float64"
+    framework: str = ""
     unprojected: str = ""
     conventions: Mapping[str, str] = field(default_factory=dict)
+    documented: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Adapter(Protocol):
@@ -159,7 +163,7 @@ def build_reference(mechanism: Mechanism, names: Mapping[str, Scalar]) -> nn.Mod
     return mechanism.module(**_given(mechanism.module, names))
 
 
-def _given(module: type[nn.Module], names: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def _given(module: Callable[..., nn.Module], names: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return {k: v for k, v in names.items() if k in _arguments(module)}
 
 

@@ -12,7 +12,9 @@ from attncheck.model.case import Case
 from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.calling import parameters_of
+from attncheck.targets.documentation import documented
 from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.masks import MaskForm, forms
 from attncheck.targets.names import BIASES, CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, is_mask
 from attncheck.targets.trying import SIZE_SETS, Try, agrees, attempt, case_for, instance_of, subject_of
@@ -29,7 +31,17 @@ def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
     found = _with_switch(found, target, mechanism, "soft_cap", SOFT_CAP, 2.0)
     found = _with_weights(found, target, mechanism)
     found = _with_exclusive(found, target, mechanism)
+    found = _with_documentation(found, target)
     return replace(found, notes=notes_of(found))
+
+
+def _with_documentation(found: Found, target: Any) -> Found:
+    """The layout as a convention, and what the target itself says of its conventions."""
+    layout = LAYOUT_OPTIONS.get(found.result_layout)
+    if layout is not None:
+        found = replace(found, conventions={**found.conventions, "layout": layout})
+    mask = found.mask.argument if found.mask else None
+    return replace(found, documented=documented(target, mask, headed=layout in ("heads_first", "length_first")))
 
 
 def function_of(target: Any) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ from attncheck.model.case import Scalar
 from attncheck.model.recipe import Kind, Recipe
 from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import Interface, first_tensor, signature_of
+from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.layouts import layout
 from attncheck.targets.masks import MaskForm
 from attncheck.targets.names import INPUTS
@@ -54,6 +55,8 @@ class Found:
     dtype       what it computes in, where float64 is beyond it
     refuses     rules on sizes that its constructor has beyond the contract's
     unprojected sizes at which it has no output layer, as a condition
+    framework   the framework of a target that is not torch's
+    mapped      leading axes over which such a target is called one by one
     switches    options of the reference -> (argument, value expression) of the call
     """
 
@@ -79,6 +82,7 @@ class Found:
     free: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     conventions: Mapping[str, str] = field(default_factory=dict)
+    documented: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     certainty: str = "verified"
     loads: bool = True
     lacking: str = ""
@@ -89,6 +93,8 @@ class Found:
     refuses: tuple[str, ...] = ()
     unprojected: str = ""
     notes: tuple[str, ...] = ()
+    framework: str = ""
+    mapped: int = 0
 
     def to_json(self) -> dict[str, object]:
         """As it travels."""
@@ -104,6 +110,7 @@ class Found:
         fields["others"] = tuple(_placements(each) for each in data["others"])
         if data["mask"]:
             fields["mask"] = MaskForm(**{**data["mask"], "axes": tuple(data["mask"]["axes"])})
+        fields["documented"] = {n: tuple(said) for n, said in data["documented"].items()}
         for name in ("absent", "identity", "free", "takes", "exclusive", "notes", "refuses"):
             fields[name] = tuple(data[name])
         return Found(**fields)
@@ -193,11 +200,13 @@ class FoundAdapter:
             exclusive=found.exclusive,
             prefixes_only=bool(mask and mask.polarity == "lengths"),
             notes=found.notes,
+            framework=found.framework,
             certainty=found.certainty,
             dtype=found.dtype,
             refuses=found.refuses,
             unprojected=found.unprojected,
             conventions=found.conventions,
+            documented=found.documented,
         )
 
     def build(self, names: Mapping[str, Scalar]) -> Any:
@@ -361,4 +370,5 @@ def picked(result: Any, place: str, built: Any) -> Any:
 
 def adapter_from_json(data: Mapping[str, Any], target: Any) -> FoundAdapter:
     """The adapter that was found in another process."""
-    return FoundAdapter(Found.from_json(data), target)
+    found = Found.from_json(data)
+    return FoundAdapter(found, crossed(target, found.framework, found.mapped))

@@ -1,0 +1,187 @@
+"""What a target says of its own conventions: in names, in docstrings and comments, in how it unpacks shapes."""
+
+import ast
+import contextlib
+import inspect
+import io
+import re
+import textwrap
+import tokenize
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+# Names of arguments that leave no doubt about what their entries mean.
+_POLARITY_OF_NAMES: Mapping[str, str] = {
+    **dict.fromkeys(("key_padding_mask", "ignore_mask", "mask_out", "masked_positions", "hidden"), "true_ignores"),
+    **dict.fromkeys(("keep_mask", "attend_mask", "allowed", "visible", "valid_mask", "may_attend"), "true_attends"),
+}  # fmt: skip
+_BATCH = frozenset({"b", "bs", "bsz", "nb", "batch", "batch_size", "batchsize", "n_batch", "n_batches", "nbatches",
+                    "num_batches"})  # fmt: skip
+_HEADS = frozenset({"h", "nh", "heads", "n_heads", "num_heads", "n_head", "nhead", "nheads"})
+_TRUE = r"(?<![\w.])(?:true|1s?|ones?|non-?zero)(?![\w.])"
+_FALSE = r"(?<![\w.])(?:false|0s?|zeros?)(?![\w.])"
+_IGNORES = (r"\b(?:ignor\w*|masked(?: out)?|hid\w*|exclud\w*|block\w*|disallow\w*|drop|dropped|padd?\w*|"
+            r"(?:not|never|cannot)(?: be)?(?: allowed| attend\w*| visible| seen)|may not)\b")  # fmt: skip
+_ATTENDS = r"\b(?:attend\w*|keep\w*|kept|visible|valid|allow\w*|take part|takes part|participat\w*|real)\b"
+# Words between the value and what it means; a sentence ends the thought.
+_LINK = r"[^.;\n]{0,80}?"
+
+
+def documented(target: Any, mask: str | None, headed: bool) -> dict[str, tuple[str, str]]:
+    """Conventions that the target states: convention -> (option, the words that say so).
+
+    `mask` is the argument that takes masks. Statements that contradict each other say nothing.
+    """
+    stated: dict[str, tuple[str, str]] = {}
+    if mask is not None:
+        polarity = _one(_polarities(target, mask)) or _of_the_name(mask)
+        if polarity is not None:
+            stated["mask_polarity"] = polarity
+    layout = _one(list(_layouts(target, headed)))
+    return stated if layout is None else {**stated, "layout": layout}
+
+
+def _one(statements: list[tuple[str, str]]) -> tuple[str, str] | None:
+    return statements[0] if len({option for option, _ in statements}) == 1 else None
+
+
+def _of_the_name(mask: str) -> tuple[str, str] | None:
+    option = _POLARITY_OF_NAMES.get(mask.lower())
+    return None if option is None else (option, f"the name {mask}")
+
+
+def _functions(target: Any) -> tuple[Any, ...]:
+    if isinstance(target, nn.Module):
+        target = type(target)
+    return (target, target.forward) if isinstance(target, type) and hasattr(target, "forward") else (target,)
+
+
+def _polarities(target: Any, mask: str) -> list[tuple[str, str]]:
+    """Sentences on what an entry of this argument means; those below its own name count first."""
+    own: list[tuple[str, str]] = []
+    general: list[tuple[str, str]] = []
+    others = _arguments(target) - {mask}
+    speaks = False
+    for line in _prose(target):
+        named = re.match(r"[\s#*:`-]*(?:param\s+)?`*(\w+)`*", line)
+        first = named[1] if named else ""
+        speaks = first == mask or (speaks and first not in others)
+        if speaks or (first not in others and re.search(r"\b\w*masks?\b", line)):
+            said = [(option, sentence) for sentence in _sentences(line) if (option := _meaning(sentence))]
+            (own if speaks else general).extend(said)
+    return own or general
+
+
+def _sentences(line: str) -> list[str]:
+    parts = re.split(r"[.;]\s|, (?=(?:and )?(?:true|false|0|1)\b)", line, flags=re.IGNORECASE)
+    return [part.strip(" #") for part in parts]
+
+
+def _meaning(sentence: str) -> str | None:
+    for value, ignores, attends in (
+        (_TRUE, "true_ignores", "true_attends"),
+        (_FALSE, "true_attends", "true_ignores"),
+    ):
+        hidden = re.search(value + _LINK + _IGNORES, sentence, re.IGNORECASE)
+        seen = re.search(value + _LINK + _ATTENDS, sentence, re.IGNORECASE)
+        if hidden and (seen is None or hidden.end() <= seen.end() or "not" in hidden[0].lower()):
+            return ignores
+        if seen:
+            return attends
+    return None
+
+
+def _arguments(target: Any) -> set[str]:
+    names: set[str] = set()
+    for function in _functions(target):
+        with contextlib.suppress(TypeError, ValueError):
+            names |= set(inspect.signature(function).parameters)
+    return names
+
+
+def _prose(target: Any) -> Iterator[str]:
+    """Paragraphs of docstrings, and comments, a line each."""
+    for function in _functions(target):
+        for paragraph in re.split(
+            r"\n\s*\n|\n(?=\s*(?:`*\w+`*\s*(?:\([^)]*\))?:|:param|- ))", inspect.getdoc(function) or ""
+        ):
+            yield " ".join(paragraph.split())
+    source = _source(_functions(target)[0])
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    except (tokenize.TokenError, IndentationError):
+        return
+    yield from (token.string for token in tokens if token.type == tokenize.COMMENT)
+
+
+def _source(function: Any) -> str:
+    try:
+        return textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):
+        return ""
+
+
+def _layouts(target: Any, headed: bool) -> Iterator[tuple[str, str]]:
+    """Layouts that names of unpacked sizes give away, such as `batch, length, dim = x.shape`."""
+    for argument, place, size in _unpacked(_source(_functions(target)[-1])):
+        said = f"{size} = {argument}.shape[{place}]"
+        if headed and size in _HEADS and place in (1, 2):
+            yield ("heads_first" if place == 1 else "length_first"), said
+        if not headed and size in _BATCH and place in (0, 1):
+            yield ("batch_first" if place == 0 else "sequence_first"), said
+
+
+def _unpacked(source: str) -> Iterator[tuple[str, int, str]]:
+    """Arguments, places and names of their sizes, as long as the argument is what was handed over."""
+    try:
+        function = ast.parse(source).body[0]
+    except (SyntaxError, IndexError):
+        return
+    if not isinstance(function, ast.FunctionDef):
+        return
+    fresh = {a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)}
+    assignments = [n for n in ast.walk(function) if isinstance(n, ast.Assign)]
+    for statement in sorted(assignments, key=lambda n: n.lineno):
+        (target, *_), value = statement.targets, statement.value
+        names = list(target.elts) if isinstance(target, ast.Tuple) else [target]
+        values = list(value.elts) if isinstance(value, ast.Tuple) else [value]
+        for argument, place, name in (*_whole(names, value), *_single(names, values)):
+            if argument in fresh:
+                yield argument, place, name.lower()
+        fresh -= {name.id for name in names if isinstance(name, ast.Name)}
+
+
+def _whole(names: list[ast.expr], value: ast.expr) -> Iterator[tuple[str, int, str]]:
+    """`a, b, c = x.shape` and `a, b, c = x.size()`."""
+    if isinstance(value, ast.Call) and not value.args:
+        value = value.func
+    if len(names) > 2 and isinstance(value, ast.Attribute) and value.attr in ("shape", "size"):
+        for place, name in enumerate(names):
+            if isinstance(name, ast.Starred):
+                return
+            if isinstance(value.value, ast.Name) and isinstance(name, ast.Name):
+                yield value.value.id, place, name.id
+
+
+def _single(names: list[ast.expr], values: list[ast.expr]) -> Iterator[tuple[str, int, str]]:
+    """`a = x.shape[0]` and `a, b = x.size(0), x.size(1)`."""
+    if len(names) != len(values):
+        return
+    for name, value in zip(names, values, strict=True):
+        whole, index = _indexed(value)
+        if isinstance(name, ast.Name) and isinstance(whole, ast.Name) and isinstance(index, ast.Constant):
+            if isinstance(index.value, int):
+                yield whole.id, index.value, name.id
+
+
+def _indexed(value: ast.expr) -> tuple[ast.expr | None, ast.expr | None]:
+    """What is measured, and along which axis."""
+    if isinstance(value, ast.Subscript) and isinstance(value.value, ast.Attribute):
+        if value.value.attr == "shape":
+            return value.value.value, value.slice
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and len(value.args) == 1:
+        if value.func.attr == "size":
+            return value.func.value, value.args[0]
+    return None, None

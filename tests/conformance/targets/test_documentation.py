@@ -1,0 +1,107 @@
+"""A target says of itself what its masks mean and how its tensors lie; it is taken at its word."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attncheck import run
+from attncheck.targets.documentation import documented
+
+Option = str | None
+
+
+def told(docstring: str) -> Callable[..., None]:
+    def attention(q: Tensor, mask: Tensor | None = None, other: Tensor | None = None) -> None: ...
+
+    attention.__doc__ = docstring
+    return attention
+
+
+@pytest.mark.parametrize(
+    ("docstring", "option"),
+    [
+        ("mask: True = may attend.", "true_attends"),
+        ("mask is 1 where attention is allowed", "true_attends"),
+        ("Entries of the mask that are False are ignored.", "true_attends"),
+        ("mask: True means ignore", "true_ignores"),
+        ("mask (Tensor): a ``True`` value says that the position is not allowed to attend", "true_ignores"),
+        ("mask: 0 to keep, 1 to drop", "true_ignores"),
+        ("mask: True for padding", "true_ignores"),
+        ("mask: optional, rank 3", None),
+        ("dropout of 0.0 leaves the mask alone", None),
+        ("mask: True attends\\nother: True means ignore", "true_attends"),
+        ("q: the queries\\nmask: broadcast to the scores\\nother: a mask, True means ignore", None),
+        ("Unlike elsewhere, where a mask is True where ignored.\\nmask: True where visible", "true_attends"),
+        ("The mask is True where visible. The mask is True where ignored.", None),
+    ],
+)
+def test_what_a_docstring_says_of_its_mask_is_read(docstring: str, option: Option) -> None:
+    stated = documented(told(docstring.replace("\\n", "\n")), "mask", headed=False)
+
+    assert stated.get("mask_polarity", (None,))[0] == option
+
+
+def test_torch_is_read_as_it_is_meant() -> None:
+    function, module = torch.nn.functional.scaled_dot_product_attention, nn.MultiheadAttention
+
+    assert documented(function, "attn_mask", headed=True)["mask_polarity"][0] == "true_attends"
+    assert documented(module, "attn_mask", headed=False)["mask_polarity"][0] == "true_ignores"
+    assert documented(module, "key_padding_mask", headed=False)["mask_polarity"][0] == "true_ignores"
+
+
+def batch_named(x: Tensor) -> None:
+    batch, _length, _width = x.shape
+
+
+def length_named(x: Tensor) -> None:
+    _t, bsz = x.size(0), x.size(1)
+
+
+def unnamed(x: Tensor) -> None:
+    _n, _l, _d = x.shape
+
+
+def moved_first(x: Tensor) -> None:
+    x = x.transpose(0, 1)
+    _batch, _length, _width = x.shape
+
+
+@pytest.mark.parametrize(
+    ("function", "option"),
+    [(batch_named, "batch_first"), (length_named, "sequence_first"), (unnamed, None), (moved_first, None)],
+)
+def test_names_of_unpacked_sizes_tell_the_layout(function: Callable[..., None], option: Option) -> None:
+    assert documented(function, None, headed=False).get("layout", (None,))[0] == option
+
+
+class Contrary(nn.Module):
+    """Single-head attention. mask: True means ignore."""
+
+    def __init__(self, query_size: int, key_size: int, head_dim: int, v_dim: int):
+        super().__init__()
+        self.query = nn.Linear(query_size, head_dim)
+        self.key = nn.Linear(key_size, head_dim)
+        self.value = nn.Linear(key_size, v_dim)
+
+    def forward(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(
+            self.query(x), self.key(y), self.value(y), attn_mask=mask
+        )
+
+
+class Agreeing(Contrary):
+    """Single-head attention. mask: True where a key may be attended."""
+
+
+def test_a_mask_that_means_the_opposite_of_its_documentation_is_a_finding() -> None:
+    outcomes = [
+        {
+            v.check: v.outcome
+            for v in run(target, mechanism="cross", isolate=False, seed=1, budget="quick").verdicts
+        }["contradicts_its_documentation"]
+        for target in (Contrary, Agreeing)
+    ]
+
+    assert outcomes == ["failed", "passed"]
