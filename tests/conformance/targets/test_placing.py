@@ -53,3 +53,10 @@ def test_a_missing_gradient_is_missing_for_every_role() -> None:
 def test_a_tensor_of_another_size_is_refused_by_name_and_shape() -> None:
     with pytest.raises(ValueError, match=r"^w has shape \(5, 7\), expected \(6, 7\)$"):
         Placement("w", ROLES[:1]).place({"w": torch.zeros(5, 7)}, reference(), NAMES)
+
+
+def test_a_tensor_without_numbers_is_named_as_such() -> None:
+    empty = {"w": torch.zeros(0, 7, dtype=torch.float64)}
+
+    with pytest.raises(ValueError, match=r"^w has no numbers at these sizes: its shape is \(0, 7\)$"):
+        Placement("w", ROLES[:1]).place(empty, reference(), NAMES)

@@ -81,7 +81,7 @@ class OnMaps(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, height, width, _ = x.shape
+        height, width = x.shape[1:3]
         q, k, v = self.qkv(x.flatten(1, 2)).chunk(3, dim=-1)
         out: Tensor = self.proj(attended(q, k, v, self.num_heads))
         return out.unflatten(1, (height, width))
