@@ -13,7 +13,6 @@ from attncheck.strategies.tolerance import RIGHT, difference
 from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.subject import Subject
 
-
 # Options that exclude each other. Numbers to add or lengths are another form of mask, not another meaning.
 _RIVALS = (
     frozenset({"true_attends", "true_ignores"}),

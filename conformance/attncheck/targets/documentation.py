@@ -149,7 +149,7 @@ def _unpacked(source: str) -> Iterator[tuple[str, int, str]]:
         values = list(value.elts) if isinstance(value, ast.Tuple) else [value]
         for argument, place, name in (*_whole(names, value), *_single(names, values)):
             if argument in fresh:
-                yield argument, place, name.lower()
+                yield argument, place, name.lower().lstrip("_")
         fresh -= {name.id for name in names if isinstance(name, ast.Name)}
 
 
@@ -170,18 +170,18 @@ def _single(names: list[ast.expr], values: list[ast.expr]) -> Iterator[tuple[str
     if len(names) != len(values):
         return
     for name, value in zip(names, values, strict=True):
-        whole, index = _indexed(value)
-        if isinstance(name, ast.Name) and isinstance(whole, ast.Name) and isinstance(index, ast.Constant):
-            if isinstance(index.value, int):
-                yield whole.id, index.value, name.id
-
-
-def _indexed(value: ast.expr) -> tuple[ast.expr | None, ast.expr | None]:
-    """What is measured, and along which axis."""
-    if isinstance(value, ast.Subscript) and isinstance(value.value, ast.Attribute):
-        if value.value.attr == "shape":
-            return value.value.value, value.slice
-    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and len(value.args) == 1:
-        if value.func.attr == "size":
-            return value.func.value, value.args[0]
-    return None, None
+        match (name, value):
+            case (
+                ast.Name(size),
+                ast.Subscript(ast.Attribute(ast.Name(argument), "shape"), ast.Constant(place)),
+            ):
+                pass
+            case (
+                ast.Name(size),
+                ast.Call(ast.Attribute(ast.Name(argument), "size"), [ast.Constant(place)]),
+            ):
+                pass
+            case _:
+                continue
+        if isinstance(place, int):
+            yield argument, place, size

@@ -52,11 +52,11 @@ def test_torch_is_read_as_it_is_meant() -> None:
 
 
 def batch_named(x: Tensor) -> None:
-    batch, _length, _width = x.shape
+    _batch, _length, _width = x.shape
 
 
 def length_named(x: Tensor) -> None:
-    _t, bsz = x.size(0), x.size(1)
+    _t, _bsz = x.size(0), x.size(1)
 
 
 def unnamed(x: Tensor) -> None:
