@@ -23,6 +23,8 @@ def load(spec: str) -> Any:
     does not parse; NoAdapterError if another package that it imports is not there. Whatever else
     the module raises while it is imported passes through.
     """
+    # The one backend of Keras that every environment of this suite has.
+    os.environ.setdefault("KERAS_BACKEND", "torch")
     place, _, name = spec.rpartition(":")
     if not place or not name:
         raise UsageError(f"expected package.module:Name or path/to/file.py:Name, got {spec!r}")

@@ -85,10 +85,10 @@ ZERO = ("dropout", "attn_drop", "attn_dropout", "dropout_rate", "attention_dropo
 
 # Forward argument -> role it may play.
 INPUTS: Mapping[str, tuple[str, ...]] = {
-    "q": ("q", "query", "queries", "qs", "query_states", "q_in", "q_input", "decoder_hidden", "target", "tgt", "x_q",
+    "q": ("q", "inputs_q", "query", "queries", "qs", "query_states", "q_in", "q_input", "decoder_hidden", "target", "tgt", "x_q",
           "q_vec", "xq", "query_input", "input_q", "queries_in"),
-    "k": ("k", "key", "keys", "ks", "key_states", "k_in", "x_k", "xk", "key_input", "input_k", "keys_in"),
-    "v": ("v", "value", "values", "vs", "value_states", "v_in", "x_v", "xv", "value_input", "input_v", "vals",
+    "k": ("k", "inputs_k", "key", "keys", "ks", "key_states", "k_in", "x_k", "xk", "key_input", "input_k", "keys_in"),
+    "v": ("v", "inputs_v", "value", "values", "vs", "value_states", "v_in", "x_v", "xv", "value_input", "input_v", "vals",
           "values_in"),
     "kv": ("context", "key_value_states", "y", "xa", "kv", "memory", "encoder_hidden_states", "ctx", "source",
            "src", "cond", "x_kv", "key_value", "encoder_output", "enc_out", "enc", "encoder_out", "kv_input",

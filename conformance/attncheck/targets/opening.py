@@ -8,9 +8,13 @@ from attncheck.model.errors import NoAdapterError, UsageError
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.discover import discover
 from attncheck.targets.found import Found, adapter_from_json
+from attncheck.targets.frameworks.bridges import note_on
+from attncheck.targets.frameworks.crossing import crossed
+from attncheck.targets.frameworks.recognising import crossings
 from attncheck.targets.loading import load
 from attncheck.targets.pruning import pruned
 from attncheck.targets.recognising import likely_mechanisms
+from attncheck.targets.trying import runs
 from attncheck.targets.written import written_adapter
 from attnref import Mechanism
 from attnref.catalogue import BY_ID, MECHANISMS
@@ -23,7 +27,8 @@ def find(target: str, mechanism: str | None, init: Mapping[str, str], progress: 
     progress({"stage": "import"})
     loaded = load(target)
     try:
-        return pruned(find_for(loaded, target, mechanism, init, progress), loaded).to_json()
+        found = find_for(loaded, target, mechanism, init, progress)
+        return pruned(found, crossed(loaded, found.framework, found.mapped)).to_json()
     except (NoAdapterError, UsageError):
         raise
     except Exception as error:
@@ -33,7 +38,35 @@ def find(target: str, mechanism: str | None, init: Mapping[str, str], progress: 
 
 
 def find_for(target: Any, name: str, mechanism: str | None, init: Mapping[str, str], progress: Tell) -> Found:
-    """The adapter of an object. Raises NoAdapterError or UsageError with what was tried."""
+    """The adapter of an object, over the bridge to its framework if it is not torch's.
+
+    Raises: NoAdapterError or UsageError with what was tried.
+    """
+    ways = crossings(target)
+    if not ways[0][0]:
+        return _found_for(target, name, mechanism, init, progress)
+    likeliest: Found | None = None
+    refused: NoAdapterError | None = None
+    for framework, mapped in ways:
+        reached = crossed(target, framework, mapped)
+        try:
+            found = _found_for(reached, name, mechanism, init, progress)
+        except NoAdapterError as error:
+            refused = refused or error
+            continue
+        notes = (note_on(framework, mapped), *found.notes)
+        found = replace(found, framework=framework, mapped=mapped, notes=notes)
+        if found.certainty == "verified":
+            return found
+        likeliest = likeliest or (found if runs(found, reached) else None)
+    if likeliest is None:
+        raise refused or NoAdapterError(f"no call of {name} that was tried returned what it should")
+    return likeliest
+
+
+def _found_for(
+    target: Any, name: str, mechanism: str | None, init: Mapping[str, str], progress: Tell
+) -> Found:
     if mechanism is not None:
         return _as_told(target, BY_ID[mechanism], init, progress)
     likely = likely_mechanisms(target, name)

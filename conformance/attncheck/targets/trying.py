@@ -123,6 +123,13 @@ def attempt(found: Found, target: Any, case: Case, *, built: Any = None, load: b
     return Try(True, gap_between(results["out"], expected["out"]), results=results, expected=expected)
 
 
+def runs(found: Found, target: Any) -> bool:
+    """Whether a call at some sizes returns."""
+    mechanism = FoundAdapter(found, target).mechanism
+    cases = [case_for(found, mechanism, sizes) for sizes in SIZE_SETS]
+    return any(case is not None and attempt(found, target, case).ran for case in cases)
+
+
 class Comparison:
     """Compares guesses at a target's weights with variants of the reference, computed once."""
 

@@ -1,0 +1,278 @@
+"""JAX: functions, and modules of flax.nnx and Equinox; gradients come through jax.vjp."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from torch import Tensor
+
+from attncheck.targets.frameworks.crossing import flattened
+
+# Without it float64 is float32 here.
+jax.config.update("jax_enable_x64", True)
+# Every size is compiled once and called a few times: compiling is what takes the time.
+_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+# What code does that looks at values while it is traced.
+_UNTRACEABLE = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
+
+Tree = Any
+Pure = Callable[..., Tree]
+
+
+@dataclass
+class Called:
+    """One target and its programs: how its arguments are arranged -> the function of their arrays."""
+
+    programs: dict[Any, tuple[Any, Pure]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Functions:
+    """Functions of arrays."""
+
+    settled: frozenset[str] = frozenset()
+    called: Called = field(default_factory=Called)
+
+    def build(self, target: Any, arguments: Mapping[str, Any]) -> Any:
+        """A plain class that computes with JAX, constructed."""
+        return target(**arguments)
+
+    def parameters(self, built: Any) -> dict[str, Tensor]:
+        """Its arrays of floats that are plain attributes."""
+        return {n: tensor_of(a) for n, a in vars(built).items() if _is_float(a)}
+
+    def materialise(self, built: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What it learns is there from the start."""
+        return self.parameters(built)
+
+    def call(
+        self, built: Any, parameters: Mapping[str, Tensor], args: Sequence[Any], kwargs: Mapping[str, Any],
+        *, train: bool, mapped: int,
+    ) -> Any:  # fmt: skip
+        """Call with arrays in the place of tensors, and carry gradients back if they are wanted."""
+        arranged = _arranged((tuple(args), dict(kwargs)))
+        key = (id(built), arranged, tuple(parameters), train, mapped)
+        if key not in self.called.programs:
+            body = self.pure(built, tuple(parameters), train)
+            # The instance is kept with its program: an id is its own only while it lives.
+            self.called.programs[key] = built, _program(body, arranged, len(parameters), mapped)
+        tensors = [*parameters.values(), *flattened((tuple(args), dict(kwargs)))]
+        return _carried(self.called.programs[key][1], tensors)
+
+    def pure(self, built: Any, names: tuple[str, ...], train: bool) -> Callable[..., Any]:
+        """The target as a function of its parameters, its arguments by place and by name."""
+
+        def body(parameters: Sequence[Any], args: Any, kwargs: Any) -> Any:
+            for name, array in zip(names, parameters, strict=True):
+                setattr(built, name, array)
+            return built(*args, **kwargs) if callable(built) else built.forward(*args, **kwargs)
+
+        return body
+
+
+@dataclass(frozen=True)
+class Flax(Functions):
+    """Modules of flax.nnx."""
+
+    def build(self, target: Any, arguments: Mapping[str, Any]) -> Any:
+        """A module with random keys of its own, if its constructor asks for some."""
+        from flax import nnx
+
+        known = inspect.signature(target).parameters
+        return target(**arguments, **({"rngs": nnx.Rngs(0)} if "rngs" in known else {}))
+
+    def parameters(self, built: Any) -> dict[str, Tensor]:
+        """Its Params by path; a kernel is called a weight, as elsewhere."""
+        return {_named(path): tensor_of(leaf[...]) for path, leaf in _params(built).items()}
+
+    def pure(self, built: Any, names: tuple[str, ...], train: bool) -> Callable[..., Any]:
+        from flax import nnx
+
+        definition, params, rest = nnx.split(built, nnx.Param, ...)
+        own = dict(nnx.to_flat_state(params))
+        known = inspect.signature(type(built).__call__).parameters
+        settled = {n: v for n, v in (("decode", False), ("deterministic", not train)) if n in known}
+        places = {_named(path): path for path in own}
+
+        def body(parameters: Sequence[Any], args: Any, kwargs: Any) -> Any:
+            arrays = {places[n]: own[places[n]].replace(a) for n, a in zip(names, parameters, strict=True)}
+            module = nnx.merge(definition, nnx.from_flat_state(arrays), rest)
+            module.train() if train else module.eval()
+            return module(*args, **settled, **kwargs)
+
+        return body
+
+
+@dataclass(frozen=True)
+class Equinox(Functions):
+    """Modules of Equinox, which take one sample by convention."""
+
+    settled: frozenset[str] = frozenset({"key", "state", "process_heads", "enable_dropout"})
+
+    def build(self, target: Any, arguments: Mapping[str, Any]) -> Any:
+        """A module with a random key, if its constructor asks for one."""
+        known = inspect.signature(target).parameters
+        return target(**arguments, **({"key": jax.random.PRNGKey(0)} if "key" in known else {}))
+
+    def parameters(self, built: Any) -> dict[str, Tensor]:
+        """Its arrays of floats by path."""
+        return {_path(place): tensor_of(leaf) for place, leaf in _leaves(built) if _is_float(leaf)}
+
+    def pure(self, built: Any, names: tuple[str, ...], train: bool) -> Callable[..., Any]:
+        import equinox
+
+        structure = jax.tree_util.tree_structure(built)
+        leaves = _leaves(built)
+
+        def body(parameters: Sequence[Any], args: Any, kwargs: Any) -> Any:
+            given = dict(zip(names, parameters, strict=True))
+            module = jax.tree_util.tree_unflatten(
+                structure, [given.get(_path(p), leaf) for p, leaf in leaves]
+            )
+            return equinox.nn.inference_mode(module, not train)(*args, **kwargs)
+
+        return body
+
+
+def _params(built: Any) -> dict[tuple[Any, ...], Any]:
+    from flax import nnx
+
+    return dict(nnx.to_flat_state(nnx.state(built, nnx.Param)))
+
+
+def _named(path: tuple[Any, ...]) -> str:
+    *places, leaf = (str(part) for part in path)
+    return ".".join([*places, "weight" if leaf == "kernel" else leaf])
+
+
+def _leaves(built: Any) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_leaves_with_path(built)
+
+
+def _path(place: Any) -> str:
+    return jax.tree_util.keystr(place, simple=True, separator=".")
+
+
+def _is_float(leaf: Any) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray)) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+_TENSOR = "a tensor's place"
+
+
+def _arranged(tree: Any) -> Any:
+    """Nested arguments without their tensors, as what can be a key."""
+    if isinstance(tree, Tensor):
+        return _TENSOR
+    if isinstance(tree, Mapping):
+        return ("dict", tuple((name, _arranged(part)) for name, part in tree.items()))
+    if isinstance(tree, (list, tuple)):
+        return (type(tree).__name__, tuple(_arranged(part) for part in tree))
+    return ("value", tree)
+
+
+def _rearranged(arranged: Any, arrays: list[Any]) -> Any:
+    """The arguments again, with arrays in the places of tensors."""
+    if arranged == _TENSOR:
+        return arrays.pop(0)
+    kind, parts = arranged
+    if kind == "dict":
+        return {name: _rearranged(part, arrays) for name, part in parts}
+    if kind in ("list", "tuple"):
+        made = [_rearranged(part, arrays) for part in parts]
+        return tuple(made) if kind == "tuple" else made
+    return parts
+
+
+def _program(body: Callable[..., Any], arranged: Any, parameters: int, mapped: int) -> Pure:
+    """The function of arrays alone: parameters first, then the tensors among the arguments."""
+
+    def plain(*arrays: Any) -> Any:
+        def one(*own: Any) -> Any:
+            return body(arrays[:parameters], *_rearranged(arranged, list(own)))
+
+        for _ in range(mapped):
+            one = jax.vmap(one)
+        return one(*arrays[parameters:])
+
+    compiled = jax.jit(plain, compiler_options=_COMPILE)
+    traceable = [True]
+
+    def program(*arrays: Any) -> Any:
+        if traceable[0]:
+            try:
+                return compiled(*arrays)
+            except _UNTRACEABLE:
+                traceable[0] = False
+        return plain(*arrays)
+
+    return program
+
+
+def _carried(program: Pure, tensors: list[Tensor]) -> Any:
+    """The program's result as tensors; each carries gradients if one of the given does."""
+    box: list[Any] = []
+    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    device = tensors[0].device if tensors else torch.device("cpu")
+    if wanted:
+        leaves = _Carried.apply(program, box, *tensors)  # type: ignore[no-untyped-call]  # torch's own
+    else:
+        parts, structure = jax.tree_util.tree_flatten(program(*map(array_of, tensors)))
+        box.append(structure)
+        leaves = [tensor_of(part).to(device) for part in parts]
+    return jax.tree_util.tree_unflatten(box[0], leaves)
+
+
+class _Carried(torch.autograd.Function):
+    """A program of JAX as one step of torch's graph."""
+
+    @staticmethod
+    def forward(ctx: Any, program: Pure, box: list[Any], *tensors: Tensor) -> Any:
+        arrays = [array_of(t) for t in tensors]
+        ctx.moved = [i for i, t in enumerate(tensors) if t.requires_grad]
+        ctx.count = len(tensors)
+
+        def of_moved(*own: Any) -> Any:
+            given = list(arrays)
+            for index, array in zip(ctx.moved, own, strict=True):
+                given[index] = array
+            return program(*given)
+
+        result, ctx.back = jax.vjp(of_moved, *(arrays[i] for i in ctx.moved))
+        parts, ctx.structure = jax.tree_util.tree_flatten(result)
+        box.append(ctx.structure)
+        ctx.parts = [(p.shape, p.dtype) for p in parts]
+        return tuple(tensor_of(p).to(tensors[0].device) for p in parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        given = [array_of(g).astype(dtype) for g, (_, dtype) in zip(gradients, ctx.parts, strict=True)]
+        moved = ctx.back(jax.tree_util.tree_unflatten(ctx.structure, given))
+        own: list[Tensor | None] = [None] * ctx.count
+        for index, gradient in zip(ctx.moved, moved, strict=True):
+            own[index] = tensor_of(gradient).to(gradients[0].device)
+        return (None, None, *own)
+
+
+def array_of(tensor: Tensor) -> Any:
+    """A copy of a tensor as an array; NumPy, on the way, has no bfloat16 of its own."""
+    plain = tensor.detach().cpu().contiguous()
+    if plain.dtype == torch.bfloat16:
+        return jnp.asarray(plain.view(torch.int16).numpy().view(jnp.bfloat16))
+    return jnp.array(plain.numpy())
+
+
+def tensor_of(array: Any) -> Tensor:
+    """A copy of an array as a tensor."""
+    plain = np.array(array)
+    if plain.dtype == jnp.bfloat16:
+        return torch.from_numpy(plain.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(plain)
+
+
+FRAMEWORKS = {"jax": Functions(), "flax": Flax(), "equinox": Equinox()}
