@@ -10,6 +10,7 @@ from torch import Tensor
 from attncheck.model.case import Case
 from attncheck.model.verdict import Family
 from attncheck.targets.ask import Answer, Ask
+from attncheck.targets.frameworks.bridges import BRIDGES, offered
 from attncheck.targets.subject import Subject
 
 
@@ -46,6 +47,13 @@ Trial = Generator[Sequence[Ask], Sequence[Answer], Judgement]
 Judge = Callable[[Subject, Case], Trial]
 Applies = Callable[[Subject], str | None]
 Options = Literal["default", "all"]
+# What a check may need of a target beside plain calls: targets of other frameworks lack some of it.
+Need = Literal["", "gradients", "torch", "memory"]
+_NEEDS: Mapping[Need, str] = {
+    "gradients": "gradients are not asked of",
+    "torch": "torch's modules, modes and state are not asked of",
+    "memory": "memory is not shared with",
+}
 
 
 @dataclass(frozen=True)
@@ -97,8 +105,12 @@ def check(
     rank: int = 50,
     deviation: str = "",
     most: Mapping[str, int] | None = None,
+    asks: Need = "",
 ) -> Callable[[Judge], Check]:
-    """Make a Check of a function; its name is the id, its docstring the explanation."""
+    """Make a Check of a function; its name is the id, its docstring the explanation.
+
+    `asks` is what it needs of a target beside plain calls; gradients for those of that family.
+    """
 
     def make(judge: Judge) -> Check:
         doc = " ".join((judge.__doc__ or "").split())
@@ -108,7 +120,7 @@ def check(
             family,
             claim,
             _where_stated(name, judge),
-            applies,
+            both(applies, _has(asks or ("gradients" if family == "gradient" else ""))),
             doc,
             basic,
             judges_trouble,
@@ -154,6 +166,18 @@ def speaks_of(check: Check, subject: Subject) -> bool:
 def both(*conditions: Applies) -> Applies:
     """Applies where all conditions do; the first reason against it counts."""
     return lambda subject: next((r for r in (c(subject) for c in conditions) if r), None)
+
+
+def _has(need: Need) -> Applies:
+    """Applies where the target's framework has what a check needs."""
+
+    def applies(subject: Subject) -> str | None:
+        framework = subject.interface.framework
+        if not need or need in offered(framework):
+            return None
+        return f"{_NEEDS[need]} {BRIDGES[framework].kind}"
+
+    return applies
 
 
 def needs_mask(subject: Subject) -> str | None:

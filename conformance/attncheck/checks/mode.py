@@ -23,7 +23,7 @@ def trains_as_it_evaluates(subject: Subject, case: Case) -> Trial:
     return agree(trained.out, evaluated.out, "the output in training mode")
 
 
-@check("mode", "recording gradients does not change the value", share=0.4, rank=81)
+@check("mode", "recording gradients does not change the value", share=0.4, rank=81, asks="gradients")
 def same_with_gradients(subject: Subject, case: Case) -> Trial:
     """The path with gradients and the path without agree."""
     ask = subject.ask(masked(subject, case))
@@ -31,7 +31,7 @@ def same_with_gradients(subject: Subject, case: Case) -> Trial:
     return agree(recorded.out, without.out, "the output while gradients are recorded")
 
 
-@check("mode", "inference mode gives the same value", share=0.2, rank=82)
+@check("mode", "inference mode gives the same value", share=0.2, rank=82, asks="torch")
 def same_in_inference_mode(subject: Subject, case: Case) -> Trial:
     """torch.inference_mode changes nothing but the bookkeeping."""
     ask = subject.ask(masked(subject, case))
