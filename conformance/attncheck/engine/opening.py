@@ -12,6 +12,8 @@ from attncheck.engine.session import Inquiry, Limits
 from attncheck.model.errors import UsageError
 from attncheck.model.nearest import did_you_mean
 from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.frameworks.bridges import dtypes_of
+from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.opening import find_for
 from attncheck.targets.subject import Subject
 from attnref import Mechanism
@@ -48,7 +50,7 @@ def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
     Raises UsageError, NoAdapterError, or TargetTroubleError if importing it ends its process.
     """
     mechanism_of(request.mechanism)
-    dtypes = request.dtypes or DTYPES
+    dtypes = request.dtypes
     unknown = [d for d in dtypes if d not in DTYPES]
     if unknown:
         raise UsageError(
@@ -60,7 +62,7 @@ def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
         device=request.device,
     )
     if request.world > 1:
-        return Opened(*sharded(request, limits, dtypes), found=None, isolated=True)
+        return Opened(*sharded(request, limits, dtypes or DTYPES), found=None, isolated=True)
     if request.adapter is not None:
         return _written(request, limits, dtypes)
     if not isinstance(request.target, str):
@@ -74,7 +76,9 @@ def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
     executor = Isolated(
         "attncheck.targets.opening:open_found", {"target": request.target, "found": answer}, limits
     )
-    subject = Subject(BY_ID[found.mechanism], FoundAdapter(found, None).interface, request.device, dtypes)
+    interface = FoundAdapter(found, None).interface
+    dtypes = dtypes or dtypes_of(found.framework)
+    subject = Subject(BY_ID[found.mechanism], interface, request.device, dtypes)
     return Opened(subject, executor, found, isolated=True)
 
 
@@ -82,7 +86,10 @@ def _written(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opene
     executor = Isolated("attncheck.targets.opening:open_written", {"adapter": request.adapter}, limits)
     interface = executor.interface
     return Opened(
-        Subject(BY_ID[interface.mechanism], interface, request.device, dtypes), executor, None, isolated=True
+        Subject(BY_ID[interface.mechanism], interface, request.device, dtypes or DTYPES),
+        executor,
+        None,
+        isolated=True,
     )
 
 
@@ -90,10 +97,10 @@ def _object(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opened
     """An object without an import path lives in a fork of this process, or here if asked."""
     name = getattr(request.target, "__qualname__", type(request.target).__name__)
     found = find_for(request.target, name, request.mechanism, request.init, lambda _: None)
-    adapter = FoundAdapter(found, request.target)
+    adapter = FoundAdapter(found, crossed(request.target, found.framework, found.mapped))
     executor: Executor = Forked(adapter, limits) if request.isolate else InProcess(adapter)
     return Opened(
-        Subject(BY_ID[found.mechanism], adapter.interface, request.device, dtypes),
+        Subject(BY_ID[found.mechanism], adapter.interface, request.device, dtypes or dtypes_of(found.framework)),
         executor,
         found,
         isolated=request.isolate,

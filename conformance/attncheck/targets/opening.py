@@ -11,6 +11,7 @@ from attncheck.targets.found import Found, adapter_from_json
 from attncheck.targets.frameworks.bridges import note_on
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.frameworks.recognising import crossings
+from attncheck.targets.frameworks.tying import with_equal_widths
 from attncheck.targets.loading import load
 from attncheck.targets.pruning import pruned
 from attncheck.targets.recognising import likely_mechanisms
@@ -50,7 +51,7 @@ def find_for(target: Any, name: str, mechanism: str | None, init: Mapping[str, s
     for framework, mapped in ways:
         reached = crossed(target, framework, mapped)
         try:
-            found = _found_for(reached, name, mechanism, init, progress)
+            found = _found_over(reached, framework, name, mechanism, init, progress)
         except NoAdapterError as error:
             refused = refused or error
             continue
@@ -62,6 +63,25 @@ def find_for(target: Any, name: str, mechanism: str | None, init: Mapping[str, s
     if likeliest is None:
         raise refused or NoAdapterError(f"no call of {name} that was tried returned what it should")
     return likeliest
+
+
+def _found_over(
+    reached: Any, framework: str, name: str, mechanism: str | None, init: Mapping[str, str], progress: Tell
+) -> Found:
+    """The adapter of what a bridge reaches; functions of JAX may want values as wide as queries."""
+    found: Found | None = None
+    refused = NoAdapterError(f"no call of {name} was tried")
+    try:
+        found = _found_for(reached, name, mechanism, init, progress)
+    except NoAdapterError as error:
+        refused = error
+    verified = found is not None and found.certainty == "verified"
+    likely = mechanism or likely_mechanisms(reached, name)[0].id
+    if framework == "jax" and not verified and likely == "scaled_dot_product":
+        found = with_equal_widths(reached, name, BY_ID[likely]) or found
+    if found is None:
+        raise refused
+    return found
 
 
 def _found_for(

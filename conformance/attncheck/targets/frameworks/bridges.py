@@ -10,7 +10,7 @@ class Bridge:
 
     `kind` is such a target in a sentence. `offers` is what checks may ask of it, of what torch
     has: "gradients", "torch" (its modules, modes and state), "memory" (the target sees the very
-    memory of its inputs). `dtypes` are those that the framework computes in. `note` is what the
+    memory of its inputs). `dtypes` are those it is judged in unless a person asks for others. `note` is what the
     header of a report says.
     """
 
@@ -25,8 +25,8 @@ _JAX = "tensors are copied to its arrays and back, under jax.jit, with jax_enabl
 
 BRIDGES: Mapping[str, Bridge] = {
     "numpy": Bridge(
-        # NumPy has no bfloat16, and adds float16 up in float16, which costs more than a rounding.
-        "a NumPy target", ("memory",), ("float64", "float32"), "it computes with NumPy: its arrays are the tensors' memory",
+        # Beside one of its own numbers, such as np.sqrt(64), an array of float32 turns into float64.
+        "a NumPy target", ("memory",), ("float64",), "it computes with NumPy: its arrays are the tensors' memory",
     ),
     "jax": Bridge("a JAX target", ("gradients",), _ALL, f"it computes with JAX: {_JAX}"),
     "flax": Bridge("a Flax target", ("gradients",), _ALL, f"it is a module of flax.nnx: {_JAX}"),
@@ -41,6 +41,11 @@ BRIDGES: Mapping[str, Bridge] = {
 def offered(framework: str) -> tuple[str, ...]:
     """What checks may ask of a target of that framework; torch's own offers everything."""
     return BRIDGES[framework].offers if framework else ("gradients", "torch", "memory")
+
+
+def dtypes_of(framework: str) -> tuple[str, ...]:
+    """The dtypes in which a target of that framework is judged, unless a person asks for others."""
+    return BRIDGES[framework].dtypes if framework else _ALL
 
 
 def note_on(framework: str, mapped: int) -> str:
