@@ -10,7 +10,7 @@ from attncheck.model.recipe import Layout
 from attncheck.targets.subject import Subject
 
 
-@check("hygiene", "inputs are not written to", share=0.6, rank=60)
+@check("hygiene", "inputs are not written to", share=0.6, rank=60, asks="memory")
 def never_mutates_inputs(subject: Subject, case: Case) -> Trial:
     """Every tensor that was handed over holds after the call what it held before the first one."""
     # Without gradients a write into a leaf is allowed by torch and goes unseen.
@@ -33,7 +33,7 @@ def repeats_itself(subject: Subject, case: Case) -> Trial:
     return None
 
 
-@check("hygiene", "new contents of an old buffer are seen", share=0.3, rank=62)
+@check("hygiene", "new contents of an old buffer are seen", share=0.3, rank=62, asks="memory")
 def sees_new_contents(subject: Subject, case: Case) -> Trial:
     """Overwriting the inputs in place changes the answer as new tensors would."""
     (answer,) = yield [replace(subject.ask(masked(subject, case)), scenario="refilled")]
@@ -57,7 +57,7 @@ def forgets_other_sizes(subject: Subject, case: Case) -> Trial:
     return agree(used.out, fresh.out, "the answer after a call of another size", tolerance=1e-9)
 
 
-@check("hygiene", "the output is memory of its own", share=0.3, rank=64)
+@check("hygiene", "the output is memory of its own", share=0.3, rank=64, asks="memory")
 def output_owns_its_memory(subject: Subject, case: Case) -> Trial:
     """Writing into the output must not write into an input."""
     (answer,) = yield [subject.ask(case)]
@@ -66,7 +66,7 @@ def output_owns_its_memory(subject: Subject, case: Case) -> Trial:
     return Mismatch("an output with memory of its own", "it shares memory with an input", kind="aliases")
 
 
-@check("hygiene", "torch's global state is left alone", share=0.3, rank=65)
+@check("hygiene", "torch's global state is left alone", share=0.3, rank=65, asks="torch")
 def leaves_global_state_alone(subject: Subject, case: Case) -> Trial:
     """Grad mode, default dtype and device, thread count and torch's own functions stay as they were."""
     (answer,) = yield [subject.ask(masked(subject, case))]
@@ -78,7 +78,7 @@ def leaves_global_state_alone(subject: Subject, case: Case) -> Trial:
     )
 
 
-@check("hygiene", "without dropout no random number is drawn", share=0.2, rank=66)
+@check("hygiene", "without dropout no random number is drawn", share=0.2, rank=66, asks="torch")
 def draws_no_random_numbers(subject: Subject, case: Case) -> Trial:
     """In eval mode torch's generator stands where it stood."""
     (answer,) = yield [subject.ask(masked(subject, case))]
@@ -87,7 +87,7 @@ def draws_no_random_numbers(subject: Subject, case: Case) -> Trial:
     return Mismatch("a generator that stands still", "it advanced", kind="draws random numbers")
 
 
-@check("hygiene", "a call leaves the parameters alone", share=0.3, rank=67)
+@check("hygiene", "a call leaves the parameters alone", share=0.3, rank=67, asks="torch")
 def keeps_its_parameters(subject: Subject, case: Case) -> Trial:
     """In eval mode parameters and buffers keep their values, and are the same objects."""
     (answer,) = yield [replace(subject.ask(masked(subject, case)), scenario="watched")]
@@ -99,14 +99,14 @@ def keeps_its_parameters(subject: Subject, case: Case) -> Trial:
     return None
 
 
-@check("hygiene", "a deep copy answers alike", share=0.2, rank=68)
+@check("hygiene", "a deep copy answers alike", share=0.2, rank=68, asks="torch")
 def survives_a_deep_copy(subject: Subject, case: Case) -> Trial:
     """copy.deepcopy after a call gives an instance with the same answers."""
     (answer,) = yield [replace(subject.ask(case), scenario="deepcopied", fresh=True)]
     return agree(answer.tensors["again"], answer.out, "the copy's answer", tolerance=1e-9)
 
 
-@check("hygiene", "state_dict carries everything", share=0.2, rank=69)
+@check("hygiene", "state_dict carries everything", share=0.2, rank=69, asks="torch")
 def survives_its_state_dict(subject: Subject, case: Case) -> Trial:
     """A new instance that loads the state_dict gives the same answers."""
     (answer,) = yield [replace(subject.ask(case), scenario="reloaded", fresh=True)]
@@ -128,7 +128,7 @@ def _strided(layout: Layout, name: str) -> Check:
 
     judge.__name__ = name
     judge.__doc__ = f"Inputs with {layout} strides hold the same values and get the same answer."
-    return check("hygiene", f"strides do not matter ({layout})", share=0.3, rank=70)(judge)
+    return check("hygiene", f"strides do not matter ({layout})", share=0.3, rank=70, asks="memory")(judge)
 
 
 takes_transposed_inputs = _strided("transposed", "takes_transposed_inputs")
