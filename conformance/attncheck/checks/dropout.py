@@ -31,7 +31,7 @@ def _dropping(subject: Subject, case: Case) -> Ask:
 def _has_no_norm(subject: Subject) -> str | None:
     if any(law.only_eval for law in subject.mechanism.contract.laws):
         return "batch norm sees the whole batch in training"
-    return None
+    return "a norm of the output bends its mean" if "out" in subject.normed else None
 
 
 def law(*conditions: Applies) -> Applies:

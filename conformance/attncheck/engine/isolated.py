@@ -12,6 +12,7 @@ from attncheck.engine.wire import Frame
 from attncheck.strategies.tensors import digest, make
 from attncheck.targets.adapter import Adapter, Interface
 from attncheck.targets.ask import Answer, Ask, Trouble
+from attncheck.targets.normalising import Norm
 
 ASKS_A_FRAME = 128
 LOSSES_IN_A_ROW = 3
@@ -164,4 +165,5 @@ def _interface(data: Mapping[str, Any]) -> Interface:
     }
     for name in ("inputs", "varies"):
         fields[name] = {key: tuple(values) for key, values in data[name].items()}
+    fields["norms"] = tuple(Norm(**{**n, "places": tuple(n["places"])}) for n in data["norms"])
     return Interface(**fields)

@@ -49,6 +49,8 @@ class Script:
         self.told = Questions(self.check, self.found, self.recording, "", self.placements)
         if not self.told.asks:
             raise NoWordsError("a trial that asked nothing")
+        if self.found.norms and self.told.judged_by_the_reference:
+            raise NoWordsError("a reference with norms around it")
         self.told.again = self._build(import_of(self.target)[2])
 
     def text(self) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attncheck.model.case import Scalar
+from attncheck.targets.normalising import AROUND, Norm, Normed
 from attnref import Mechanism
 from attnref._signature import Signature, read
 
@@ -39,6 +40,7 @@ class Interface:
     framework   the framework of a target that is not torch's, as in `frameworks.bridges`
     dtype       what the target is judged in: float64 unless it computes in float32 alone
     refuses     rules on sizes that the target has beyond the contract's
+    norms       norms inside the target, which the reference then has around itself
     unprojected sizes at which the target has no output layer, as a condition; empty for none
     documented  conventions that the target states: convention -> (option, words that say so)
     certainty   "verified" if the adapter agrees numerically with the reference; else "named" if
@@ -69,6 +71,7 @@ class Interface:
     dtype: str = "float64"
     framework: str = ""
     unprojected: str = ""
+    norms: tuple[Norm, ...] = ()
     conventions: Mapping[str, str] = field(default_factory=dict)
     documented: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -130,19 +133,28 @@ class Reference:
         return build_reference(self.mechanism, names)
 
     def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
-        if isinstance(built, nn.Module):
-            load_by_name(built, parameters)
+        if not isinstance(built, nn.Module):
+            return
+        if self.interface.norms and not hasattr(built, AROUND):
+            like = next(iter(parameters.values()))
+            sizes = feature_sizes(self.mechanism, self.interface.inputs, names)
+            norms = [Normed(norm, sizes[norm.places[0]]) for norm in self.interface.norms]
+            built.add_module(AROUND, nn.ModuleList(norms).to(like.device, like.dtype))
+        load_by_name(built, parameters)
 
     def call(
         self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
     ) -> Mapping[str, Tensor]:
+        around = {p: m for m in getattr(built, AROUND, ()) for p in m.norm.places}
+        inputs = {name: around[name](t) if name in around else t for name, t in inputs.items()}
         function = built.forward if isinstance(built, nn.Module) else built
         known = _arguments(getattr(function, "__func__", function))
         roles = {role: inputs[name] for name, roles in self.interface.inputs.items() for role in roles}
         extras = {name: tensor for name, tensor in inputs.items() if name in known and name not in roles}
         result = built(**roles, **extras, **{k: v for k, v in options.items() if k in known})
         results = result if isinstance(result, tuple) else (result,)
-        return dict(zip(self.mechanism.outputs, results, strict=False))
+        named = dict(zip(self.mechanism.outputs, results, strict=False))
+        return {n: around[n](t) if n == "out" and n in around else t for n, t in named.items()}
 
     def parameter_gradients(
         self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
@@ -155,6 +167,15 @@ def signature_of(mechanism: Mechanism) -> Signature:
     """The tensors of one call of a mechanism: of its module's forward if it has one."""
     function = mechanism.module.forward if mechanism.module else mechanism.call
     return read(function, mechanism.outputs)
+
+
+def feature_sizes(
+    mechanism: Mechanism, inputs: Mapping[str, tuple[str, ...]], names: Mapping[str, Any]
+) -> dict[str, int]:
+    """How many features each input and the output have, where these stand last."""
+    signature = signature_of(mechanism)
+    shapes = {name: signature[roles[0]] for name, roles in inputs.items()} | {"out": signature["out"]}
+    return {name: shape.dims[-1].size(names) for name, shape in shapes.items()}
 
 
 def build_reference(mechanism: Mechanism, names: Mapping[str, Scalar]) -> nn.Module:

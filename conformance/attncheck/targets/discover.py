@@ -14,14 +14,17 @@ from torch.nn.parameter import is_lazy
 from attncheck.model.case import Case, Scalar
 from attncheck.model.errors import NoAdapterError
 from attncheck.strategies.sizes import BASE
-from attncheck.targets.adapter import build_reference, parameter_shapes, signature_of
+from attncheck.targets.adapter import build_reference, feature_sizes, parameter_shapes, signature_of
 from attncheck.targets.bench import Bench
 from attncheck.targets.calling import Calling, callings
 from attncheck.targets.constructing import Construction, constructions
 from attncheck.targets.features import function_of, raw_result, with_features
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.hypotheses import Guess, guesses
+from attncheck.targets.layouts import kind_of
 from attncheck.targets.limits import with_refusals, with_vanishing_output
+from attncheck.targets.normalising import Inside, Norm, arrangements, norms_inside
+from attncheck.targets.placing import Placement
 from attncheck.targets.probing import acts_its_roles, lacking_parameters, stands_apart
 from attncheck.targets.subject import Subject
 from attncheck.targets.trying import (
@@ -148,6 +151,7 @@ class _Plan:
     base: Found
     own: Mapping[str, tuple[int, ...]]
     rank: float
+    inside: tuple[Inside, ...] = ()
     variants: tuple[Mapping[str, Scalar], ...] = ({},)
 
 
@@ -174,9 +178,10 @@ def _built_plans(search: Search, construction: Construction, base: Found) -> Ite
     for index, sizes in enumerate(SIZE_SETS):
         if search.late:
             return
-        own = _shapes_built(search, base, sizes)
-        if own is None:
+        shapes = _shapes_built(search, base, sizes)
+        if shapes is None:
             continue
+        own, inside = shapes
         for group in option_groups(search.mechanism, base, sizes):
             yield _Plan(
                 construction,
@@ -184,6 +189,7 @@ def _built_plans(search: Search, construction: Construction, base: Found) -> Ite
                 replace(base, fixed=group[0]),
                 own,
                 construction.cost + index,
+                inside,
                 tuple(group),
             )
         return
@@ -196,7 +202,7 @@ def _function_plans(search: Search) -> Iterator[_Plan]:
     if isinstance(search.target, nn.Module):
         own = {n: tuple(p.shape) for n, p in search.target.named_parameters() if p.requires_grad}
     for group in option_groups(search.mechanism, base, {}):
-        yield _Plan(Construction({}, 0.0), {}, replace(base, fixed=group[0]), own, 0.0, tuple(group))
+        yield _Plan(Construction({}, 0.0), {}, replace(base, fixed=group[0]), own, 0.0, (), tuple(group))
 
 
 def constructor_axes(mechanism: Mechanism) -> tuple[str, ...]:
@@ -214,18 +220,23 @@ def _derived_sizes(mechanism: Mechanism, construction: Construction) -> Iterator
     if not given & {"heads", "head_dim"}:
         # Their product alone does not say how many heads there are.
         assigned -= {"heads"}
-    missing = [a for a in axes if a not in assigned and a not in mechanism.contract.defaults]
+    defaults = mechanism.contract.defaults
+    # A squeezed width is often channels over a ratio of the target's own, not over the paper's.
+    missing = [a for a in axes if a not in assigned and (a not in defaults or a == "reduced")]
     widths = ("query_size", "key_size", "value_size", "head_dim", "v_dim", "model_dim", "hidden")
     choices = []
     for axis in missing:
         others = tuple(a for a in axes if a in assigned and axis in widths)
-        choices.append((*others, *_DERIVED.get(axis, ("1",))))
+        first = ("",) if axis in defaults else ()
+        choices.append((*first, *others, *_DERIVED.get(axis, ("1",))))
     for chosen in itertools.islice(itertools.product(*choices), 80):
         yield {axis: expression for axis, expression in zip(missing, chosen, strict=True) if expression}
 
 
-def _shapes_built(search: Search, base: Found, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]] | None:
-    """Names and shapes of what the target learns at these sizes, or None if it cannot be built."""
+def _shapes_built(
+    search: Search, base: Found, sizes: Mapping[str, int]
+) -> tuple[dict[str, tuple[int, ...]], tuple[Inside, ...]] | None:
+    """Names and shapes of what the target learns at these sizes, its norms apart; None if it cannot be built."""
     case = case_for(_with_all_inputs(base, search.mechanism), search.mechanism, sizes)
     if case is None:
         return None
@@ -238,11 +249,18 @@ def _shapes_built(search: Search, base: Found, sizes: Mapping[str, int]) -> dict
         search.constructor_error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return None
     if not isinstance(built, nn.Module):
-        return {} if callable(built) else None
-    own = {n: tuple(p.shape) for n, p in built.named_parameters() if p.requires_grad}
-    return own | {
+        return ({}, ()) if callable(built) else None
+    inside = norms_inside(built) if _features_last(search.mechanism) else ()
+    apart = {name for norm in inside for name in norm.tensors}
+    own = {n: tuple(p.shape) for n, p in built.named_parameters() if p.requires_grad and n not in apart}
+    own |= {
         n: tuple(b.shape) for n, b in built.named_buffers() if n.endswith(("running_mean", "running_var"))
     }
+    return own, inside
+
+
+def _features_last(mechanism: Mechanism) -> bool:
+    return kind_of(signature_of(mechanism)["out"].axes) == "sequence"
 
 
 def _materialised(search: Search, base: Found, case: Case) -> nn.Module | None:
@@ -309,10 +327,21 @@ def _try_calling(search: Search, plan: _Plan, base: Found, calling: Calling) -> 
             search.keep(rank + 50, _guessed(base, possible))
         return None
     for base in placed:
-        found = _try_guesses(search, plan, base, possible, rank)
-        if found is not None:
-            return found
+        for norms, placements in _around(search, plan, base, case):
+            guessed = [replace(g, placements=g.placements + placements) for g in possible]
+            found = _try_guesses(search, plan, replace(base, norms=norms), guessed, rank)
+            if found is not None:
+                return found
     return None
+
+
+def _around(
+    search: Search, plan: _Plan, base: Found, case: Case
+) -> list[tuple[tuple[Norm, ...], tuple[Placement, ...]]]:
+    """Where the target's norms may stand: nowhere, if it has none."""
+    if not plan.inside:
+        return [((), ())]
+    return list(arrangements(plan.inside, feature_sizes(search.mechanism, base.inputs, case.names)))
 
 
 def _nothing(reference: Mapping[str, object]) -> Guess:
@@ -395,7 +424,7 @@ def _try_guesses(
                 return _with_coincidences(replace(matched, certainty="verified"), search, plan)
         if search.late:
             break
-    search.plausible += 1
+    search.plausible += bool(possible)
     if possible and (search.least_repeated is None or plan.construction.repeated < search.least_repeated):
         search.least_repeated = plan.construction.repeated
     penalty = 0.0 if _separates_samples(base, search.target, first) else 5.0

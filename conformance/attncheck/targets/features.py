@@ -41,7 +41,9 @@ def _with_documentation(found: Found, target: Any) -> Found:
     if layout is not None:
         found = replace(found, conventions={**found.conventions, "layout": layout})
     mask = found.mask.argument if found.mask else None
-    return replace(found, documented=documented(target, mask, headed=layout in ("heads_first", "length_first")))
+    return replace(
+        found, documented=documented(target, mask, headed=layout in ("heads_first", "length_first"))
+    )
 
 
 def function_of(target: Any) -> Callable[..., Any]:
@@ -384,6 +386,8 @@ def notes_of(found: Found) -> tuple[str, ...]:
                 for p in found.placements
             )
         )
+    for norm in found.norms:
+        lines.append(f"{' and '.join(norm.places)} through a {norm.kind} norm inside it, eps={norm.eps:g}")
     if found.absent:
         lines.append(f"without {', '.join(found.absent)}")
     if found.exclusive:

@@ -18,6 +18,7 @@ from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.layouts import layout
 from attncheck.targets.masks import MaskForm
 from attncheck.targets.names import INPUTS
+from attncheck.targets.normalising import Norm
 from attncheck.targets.placing import Placement
 from attnref import Mechanism
 from attnref._signature import TensorShape
@@ -54,6 +55,7 @@ class Found:
     others      placements for sizes at which the target has other tensors
     dtype       what it computes in, where float64 is beyond it
     refuses     rules on sizes that its constructor has beyond the contract's
+    norms       norms inside it, which the reference then has around itself
     unprojected sizes at which it has no output layer, as a condition
     framework   the framework of a target that is not torch's
     mapped      leading axes over which such a target is called one by one
@@ -92,6 +94,7 @@ class Found:
     dtype: str = "float64"
     refuses: tuple[str, ...] = ()
     unprojected: str = ""
+    norms: tuple[Norm, ...] = ()
     notes: tuple[str, ...] = ()
     framework: str = ""
     mapped: int = 0
@@ -111,6 +114,7 @@ class Found:
         if data["mask"]:
             fields["mask"] = MaskForm(**{**data["mask"], "axes": tuple(data["mask"]["axes"])})
         fields["documented"] = {n: tuple(said) for n, said in data["documented"].items()}
+        fields["norms"] = tuple(Norm(**{**n, "places": tuple(n["places"])}) for n in data["norms"])
         for name in ("absent", "identity", "free", "takes", "exclusive", "notes", "refuses"):
             fields[name] = tuple(data[name])
         return Found(**fields)
@@ -205,6 +209,7 @@ class FoundAdapter:
             dtype=found.dtype,
             refuses=found.refuses,
             unprojected=found.unprojected,
+            norms=found.norms,
             conventions=found.conventions,
             documented=found.documented,
         )

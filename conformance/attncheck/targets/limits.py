@@ -30,7 +30,8 @@ def with_refusals(found: Found, target: Any, mechanism: Mechanism) -> Found:
     subject = subject_of(found, mechanism)
     rules = rules_of(subject, default_options(subject))
     axes = tuple(a for a in rules.primary if a in subject.constructor_axes)
-    accepted, refused = [], []
+    accepted: list[Sizes] = []
+    refused: list[Sizes] = []
     for sizes in itertools.islice(_probes(rules, axes), _MOST):
         names = {**first.options, **sizes}
         (refused if _built(adapter, names) is None else accepted).append(sizes)

@@ -9,8 +9,9 @@ from functools import cached_property
 from attncheck.model.case import Case, Scalar
 from attncheck.model.recipe import Kind, Recipe
 from attncheck.strategies.sizes import OWN, Rules, value
-from attncheck.targets.adapter import Interface, Reference, parameter_shapes, signature_of
+from attncheck.targets.adapter import Interface, Reference, feature_sizes, parameter_shapes, signature_of
 from attncheck.targets.ask import Ask
+from attncheck.targets.normalising import AROUND
 from attnref import Mechanism
 from attnref._mechanism import Law
 from attnref._signature import Dim, Signature, TensorShape
@@ -18,6 +19,9 @@ from attnref.axes import BY_NAME
 
 # Weights of the reference that scale or that must be positive, by the end of their names.
 _POSITIVE = ("running_var", "norm.weight", "width")
+
+# Laws that need a straight way from the values to the output, and where a norm would bend it.
+_LINEAR = {"zero_key_gives_the_mean": ("v", "out"), "linear_in_values": ("out",)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +132,14 @@ class Subject:
     def _stated(self, check: str, case: Case) -> list[Law]:
         names = {**case.names, **self.interface.fixed}
         loadable = [law for law in self.laws(check) if self.interface.loads or not law.parameters]
-        return [law for law in loadable if not law.when or value(law.when, names)]
+        stated = [law for law in loadable if not law.when or value(law.when, names)]
+        return [law for law in stated if not self.normed & set(_LINEAR.get(law.id, ()))]
+
+    @cached_property
+    def normed(self) -> frozenset[str]:
+        """Roles of the reference that the target puts through a norm, "out" among them."""
+        places = [place for norm in self.interface.norms for place in norm.places]
+        return frozenset(role for place in places for role in self.interface.inputs.get(place, (place,)))
 
     def position(self, ask: Ask, name: str, axis: str) -> int | None:
         """Where an input of a question has an axis; None if it lacks it or broadcasts along it."""
@@ -204,6 +215,20 @@ class Subject:
             recipes[name] = recipe.edit("identity") if name in self.interface.identity else recipe
             if self.goes(name, case.names):
                 recipes[name] = recipe.edit("identity" if len(shape) > 1 else "zero")
+        return recipes | self._around(case)
+
+    def _around(self, case: Case) -> dict[str, Recipe]:
+        """Recipes for what the target's norms learn."""
+        if not self.interface.norms:
+            return {}
+        sizes = feature_sizes(self.mechanism, self.interface.inputs, case.names)
+        recipes = {}
+        for index, norm in enumerate(self.interface.norms):
+            shape, seed = (sizes[norm.places[0]],), case.seed * 1009 + 300 + 2 * index
+            if norm.gain:
+                recipes[f"{AROUND}.{index}.weight"] = Recipe(shape, "positive", seed, case.dtype)
+            if norm.bias:
+                recipes[f"{AROUND}.{index}.bias"] = Recipe(shape, "vector", seed + 1, case.dtype)
         return recipes
 
     def lacks(self, parameter: str) -> bool:

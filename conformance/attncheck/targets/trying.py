@@ -15,6 +15,7 @@ from attncheck.targets.adapter import Interface, Reference
 from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
 from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.normalising import Norm
 from attncheck.targets.subject import Subject, default_options, rules_of
 from attnref import Mechanism
 
@@ -164,7 +165,7 @@ class Comparison:
             return None
 
     def _of_variants(self, found: Found, subject: Subject) -> list[Tensor]:
-        key = (found.absent, found.identity)
+        key = (found.absent, found.identity, found.norms)
         if key not in self._expected:
             self._expected[key] = [
                 expected_of(subject, _with_options(subject, self._case, variant))["out"]
@@ -198,11 +199,14 @@ def agrees(gap: float, dtype: str = "float64") -> bool:
 
 
 @lru_cache(maxsize=64)
-def _reference_bench(mechanism: Mechanism, inputs: tuple[tuple[str, tuple[str, ...]], ...]) -> Bench:
-    return Bench(Reference(mechanism, like=Interface(mechanism.id, dict(inputs))))
+def _reference_bench(
+    mechanism: Mechanism, inputs: tuple[tuple[str, tuple[str, ...]], ...], norms: tuple[Norm, ...]
+) -> Bench:
+    return Bench(Reference(mechanism, like=Interface(mechanism.id, dict(inputs), norms=norms)))
 
 
 def expected_of(subject: Subject, ask: Ask) -> Mapping[str, Tensor]:
     """What the reference answers; nothing if it cannot."""
-    bench = _reference_bench(subject.mechanism, tuple(subject.interface.inputs.items()))
+    interface = subject.interface
+    bench = _reference_bench(subject.mechanism, tuple(interface.inputs.items()), interface.norms)
     return bench.perform(ask).tensors or {"out": torch.full((0,), float("nan"))}

@@ -236,3 +236,69 @@ def test_a_documented_form_of_a_gate_deviates_by_name(
     assert [reason.split(":")[0] for reason in reasons] == [variant]
     assert report.conforms
     assert not any(v.outcome == "errored" for v in report.verdicts)
+
+
+class RootMeanSquare(nn.Module):
+    """Without eps, and the gain's distance from one is learned."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.normalize(x, dim=-1) * x.shape[-1] ** 0.5 * (self.gamma + 1)
+
+
+class NormFirst(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.to_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.to_qkv(self.norm(x)).chunk(3, dim=-1)
+        out: Tensor = self.to_out(attended(q, k, v, self.heads))
+        return out
+
+
+class NormsOfBoth(nn.Module):
+    """Queries and context have a norm each, and the output one after its layer."""
+
+    def __init__(self, dim: int, context_dim: int, heads: int, dim_head: int) -> None:
+        super().__init__()
+        inner = heads * dim_head
+        self.heads = heads
+        self.norm, self.norm_context = RootMeanSquare(dim), nn.LayerNorm(context_dim)
+        self.to_q = nn.Linear(dim, inner, bias=False)
+        self.to_kv = nn.Linear(context_dim, 2 * inner, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(inner, dim), nn.LayerNorm(dim, eps=1e-6))
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        k, v = self.to_kv(self.norm_context(context)).chunk(2, dim=-1)
+        out: Tensor = self.to_out(attended(self.to_q(self.norm(x)), k, v, self.heads))
+        return out
+
+
+@pytest.mark.parametrize("style", [NormFirst, NormsOfBoth])
+def test_norms_inside_are_told_and_the_rest_is_judged_with_its_weights(style: type[nn.Module]) -> None:
+    report = judged(style, "multi_head")
+
+    assert any("norm inside it" in line for line in report.header.adapter)
+    assert report.failed == ()
+    assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == "passed"
+    assert not any(v.outcome == "errored" for v in report.verdicts)
+
+
+class NormFirstUnscaled(NormFirst):
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.to_qkv(self.norm(x)).chunk(3, dim=-1)
+        out: Tensor = self.to_out(attended(q * (x.shape[-1] // self.heads) ** 0.5, k, v, self.heads))
+        return out
+
+
+def test_a_mistake_after_a_norm_is_found() -> None:
+    report = judged(NormFirstUnscaled, "multi_head", "matches_the_reference")
+
+    assert [v.check for v in report.failed] == ["matches_the_reference"]
