@@ -327,7 +327,11 @@ def _try_calling(search: Search, plan: _Plan, base: Found, calling: Calling) -> 
             search.keep(rank + 50, _guessed(base, possible))
         return None
     for base in placed:
-        for norms, placements in _around(search, plan, base, case):
+        around = _around(search, plan, base, case)
+        if plan.inside and not around:
+            # A norm elsewhere, of queries say, is none that the reference could have around it.
+            around, possible = [((), ())], []
+        for norms, placements in around:
             guessed = [replace(g, placements=g.placements + placements) for g in possible]
             found = _try_guesses(search, plan, replace(base, norms=norms), guessed, rank)
             if found is not None:
