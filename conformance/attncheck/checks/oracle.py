@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from threading import get_ident
 
 from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.bench import Bench
@@ -37,7 +38,8 @@ def _key(ask: Ask) -> Hashable:
 
 
 @lru_cache(maxsize=16)
-def _oracle(subject: Subject) -> _Oracle:
+def _oracle(subject: Subject, thread: int) -> _Oracle:
+    # One for each thread: an instance is loaded with weights and then called.
     return _Oracle(Bench(subject.reference))
 
 
@@ -48,7 +50,7 @@ def expect(subject: Subject, ask: Ask) -> Answer:
 
 def performed(subject: Subject, ask: Ask) -> Answer:
     """The same in the way of calling that the question names."""
-    answer = _oracle(subject).answer(ask)
+    answer = _oracle(subject, get_ident()).answer(ask)
     assert answer.trouble is None, f"the reference of {subject.mechanism.id} cannot answer: {answer.trouble}"
     return answer
 

@@ -37,7 +37,7 @@ class _Remote(Session):
         Raises UsageError or NoAdapterError as its opener does, TargetTroubleError if it fails otherwise.
         """
         if self._interface is None:
-            self._loaded()
+            self._ready()
         assert self._interface is not None, "a loaded worker has told its interface"
         return self._interface
 
@@ -57,7 +57,7 @@ class _Remote(Session):
     def _chunk(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answers to the first of these questions: to all, or up to the one that cost the worker."""
         try:
-            child = self._loaded()
+            child = self._ready()
         except TargetTroubleError as error:
             return [Answer(trouble=error.trouble)]
         answers: list[Answer] = []
@@ -80,7 +80,8 @@ class _Remote(Session):
             raise
         return answers
 
-    def _loaded(self) -> Child:
+    def _ready(self) -> Child:
+        """The worker, started if there is none, with the target in it."""
         if self._refusal is not None:
             raise TargetTroubleError(self._refusal)
         if self._child is None:

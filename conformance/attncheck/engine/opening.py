@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from attncheck.engine.isolated import Forked, Isolated
@@ -25,12 +26,16 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Opened:
-    """A target that is ready for questions. `found` is how, if it was not told."""
+    """A target that is ready for questions. `found` is how, if it was not told.
+
+    `another` makes a further worker with the same target, where it can have several.
+    """
 
     subject: Subject
     executor: Executor
     found: Found | None
     isolated: bool
+    another: Callable[[], Isolated] | None = None
 
 
 def mechanism_of(name: str | None) -> Mechanism | None:
@@ -73,24 +78,26 @@ def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
             "attncheck.targets.opening:find", arguments, lambda e: tell(str(e.get("stage", "")))
         )
     found = Found.from_json(answer)
-    executor = Isolated(
-        "attncheck.targets.opening:open_found", {"target": request.target, "found": answer}, limits
+    another = partial(
+        Isolated,
+        "attncheck.targets.opening:open_found",
+        {"target": request.target, "found": answer},
+        limits,
     )
     interface = FoundAdapter(found, None).interface
     dtypes = dtypes or dtypes_of(found.framework)
     subject = Subject(BY_ID[found.mechanism], interface, request.device, dtypes)
-    return Opened(subject, executor, found, isolated=True)
+    return Opened(subject, another(), found, isolated=True, another=another)
 
 
 def _written(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opened:
-    executor = Isolated("attncheck.targets.opening:open_written", {"adapter": request.adapter}, limits)
-    interface = executor.interface
-    return Opened(
-        Subject(BY_ID[interface.mechanism], interface, request.device, dtypes or DTYPES),
-        executor,
-        None,
-        isolated=True,
+    another = partial(
+        Isolated, "attncheck.targets.opening:open_written", {"adapter": request.adapter}, limits
     )
+    executor = another()
+    interface = executor.interface
+    subject = Subject(BY_ID[interface.mechanism], interface, request.device, dtypes or DTYPES)
+    return Opened(subject, executor, None, isolated=True, another=another)
 
 
 def _object(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opened:

@@ -1,12 +1,13 @@
 """The proof of a target's shape contract, made in a worker because it runs the target."""
 
+import contextlib
 import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
 from attncheck.engine.opening import Opened
 from attncheck.engine.request import Request
-from attncheck.engine.session import Inquiry, Limits, TargetTroubleError
+from attncheck.engine.session import Inquiry, Limits, Session, TargetTroubleError
 from attnref.catalogue import BY_ID
 
 # What a run spends on a proof beside its checks.
@@ -26,11 +27,16 @@ class Proved:
         return self.text.splitlines()[0]
 
 
-def prove_target(request: Request, opened: Opened, seconds: float = 30.0) -> Proved:
-    """Prove or refute the shape contract of a target that was found. A lost process leaves it open."""
+def prove_target(
+    request: Request, opened: Opened, seconds: float = 30.0, worker: Session | None = None
+) -> Proved:
+    """Prove or refute the shape contract of a target that was found. A lost process leaves it open.
+
+    In `worker`, or else in a new one.
+    """
     assert opened.found is not None, "expected a target named by its path"
     arguments = {"target": request.target, "found": opened.found.to_json(), "seconds": seconds}
-    return _asked("prove_found", arguments, request)
+    return _asked("prove_found", arguments, request, worker)
 
 
 def prove_mechanism(mechanism: str, seconds: float = 30.0) -> Proved:
@@ -40,20 +46,22 @@ def prove_mechanism(mechanism: str, seconds: float = 30.0) -> Proved:
     )
 
 
-def in_a_run(request: Request, opened: Opened) -> str:
+def in_a_run(request: Request, opened: Opened, worker: Session | None = None) -> str:
     """What a verdict on shapes says of all sizes; empty where nobody asked, or nothing was decided in time."""
     told = isinstance(request.target, str) and opened.found is not None
     if request.budget == "quick" or not told or importlib.util.find_spec("z3") is None:
         return ""
-    proof = prove_target(request, opened, SECONDS_IN_A_RUN)
+    proof = prove_target(request, opened, SECONDS_IN_A_RUN, worker)
     return "" if proof.status == "open" else proof.headline
 
 
-def _asked(function: str, arguments: dict[str, object], request: Request) -> Proved:
+def _asked(
+    function: str, arguments: dict[str, object], request: Request, worker: Session | None = None
+) -> Proved:
     limits = Limits(bytes_of_memory=request.bytes_of_memory, device=request.device)
     try:
-        with Inquiry(limits) as inquiry:
-            answer: Any = inquiry.run(f"attncheck.targets.proving:{function}", arguments)
+        with contextlib.nullcontext(worker) if worker is not None else Inquiry(limits) as session:
+            answer: Any = session.run(f"attncheck.targets.proving:{function}", arguments)
     except TargetTroubleError as error:
         return Proved("open", f"open: neither proved nor refuted\n  because    {error.trouble}")
     text = answer["text"]

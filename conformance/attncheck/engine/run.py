@@ -5,13 +5,14 @@ import platform
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from attncheck.checks import BY_ID, CHECKS, Check
 from attncheck.checks.check import speaks_of
+from attncheck.engine.beside import Beside
 from attncheck.engine.events import (
     CheckFinished,
     CheckStarted,
@@ -34,7 +35,6 @@ from attncheck.engine.outcomes import (
     with_known,
 )
 from attncheck.engine.plan import cases
-from attncheck.engine.proving import in_a_run
 from attncheck.engine.ranks import naming_ranks
 from attncheck.engine.request import Request
 from attncheck.engine.session import TargetTroubleError
@@ -114,6 +114,30 @@ def _run(
     return report
 
 
+@dataclass
+class _Judging:
+    """The verdicts of one run so far."""
+
+    request: Request
+    opened: Opened
+    tell: Listener
+    plan: Callable[[Check], Sequence[Case]]
+    known: Known = field(default_factory=Known)
+    scripts: Scripts = field(default_factory=Scripts)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+
+    def judged(self, check: Check) -> Verdict:
+        self.tell(CheckStarted(check.id))
+        return judge(check, self.opened.subject, self.plan(check), self.opened.executor, self.known)
+
+    def finish(self, check: Check, verdict: Verdict) -> None:
+        verdict = certain(self.opened.subject, check, verdict)
+        if verdict.outcome == "failed" and self.request.explain:
+            verdict = _explain(check, verdict, self.opened, self.known, self.scripts, self.request, self.tell)
+        self.verdicts[check.id] = verdict
+        self.tell(CheckFinished(verdict))
+
+
 def _judge_all(
     request: Request,
     seed: int,
@@ -122,21 +146,33 @@ def _judge_all(
     again: dict[str, list[Case]],
     tell: Listener,
 ) -> list[Verdict]:
-    known, scripts = Known(), Scripts()
-    verdicts = []
-    for check in checks:
-        tell(CheckStarted(check.id))
-        planned = again.get(check.id) or cases(check, opened.subject, request.budget, seed)
-        verdict = judge(check, opened.subject, planned, opened.executor, known)
-        _remember(check, verdict, known)
-        verdict = certain(opened.subject, check, verdict)
-        if check.id == "output_has_the_right_shape" and verdict.outcome == "passed":
-            verdict = replace(verdict, reason=in_a_run(request, opened))
-        if verdict.outcome == "failed" and request.explain:
-            verdict = _explain(check, verdict, opened, known, scripts, request, tell)
-        verdicts.append(verdict)
-        tell(CheckFinished(verdict))
-    return verdicts
+    """The verdicts in the order of the checks; basics are judged first, what is slow is waited for last."""
+
+    def plan(check: Check) -> Sequence[Case]:
+        return again.get(check.id) or cases(check, opened.subject, request.budget, seed)
+
+    judging = _Judging(request, opened, tell, plan)
+    basic = [check for check in checks if check.basic]
+    slow = [check for check in checks if check.most and not check.basic]
+    unproved: list[tuple[Check, Verdict]] = []
+    with Beside(request, opened, judging.known, plan) as beside:
+        for check in basic:
+            verdict = judging.judged(check)
+            _remember(check, verdict, judging.known)
+            if check.id == "output_has_the_right_shape" and verdict.outcome == "passed":
+                unproved.append((check, verdict))
+            else:
+                judging.finish(check, verdict)
+        beside.begin(slow, prove=bool(unproved))
+        for check in checks:
+            if check not in basic and check not in slow:
+                judging.finish(check, judging.judged(check))
+        for check in slow:
+            tell(CheckStarted(check.id))
+            judging.finish(check, beside.verdict(check))
+        for check, verdict in unproved:
+            judging.finish(check, replace(verdict, reason=beside.proof()))
+    return [judging.verdicts[check.id] for check in checks]
 
 
 def _remember(check: Check, verdict: Verdict, known: Known) -> None:

@@ -62,6 +62,20 @@ class Session(ABC):
     ) -> None:
         self.close()
 
+    def run(self, function: str, arguments: Mapping[str, object], listen: Listener | None = None) -> object:
+        """What `module:function` gives for the arguments and a `progress` to tell events to; all is JSON.
+
+        Raises UsageError and NoAdapterError as it does, TargetTroubleError if it or its worker fails.
+        """
+        order = {"op": "run", "function": function, "arguments": arguments}
+        return self._final(self._ready(), order, listen)["result"]
+
+    def _ready(self) -> Child:
+        """The worker, started if there is none."""
+        if self._child is None:
+            self._child = self._start()
+        return self._child
+
     @abstractmethod
     def _start(self) -> Child:
         """A new worker."""
@@ -79,10 +93,12 @@ class Session(ABC):
         last: Mapping[str, Any] | None = None
         try:
             child.send({**order, "path": sys.path, "folder": os.getcwd()}, self.limits.seconds_to_load)
-            while "progress" in (header := self._header(child)):
-                last = header["progress"]
-                if listen is not None:
-                    listen(header["progress"])
+            while "progress" in (header := self._header(child)) or "written" in header:
+                # What was written answered earlier questions, which have been read by now.
+                if "progress" in header:
+                    last = header["progress"]
+                    if listen is not None:
+                        listen(header["progress"])
         except LostError as error:
             raise TargetTroubleError(self._lost("import", error), last) from None
         except BaseException:
@@ -104,16 +120,6 @@ class Inquiry(Session):
     def __init__(self, limits: Limits | None = None) -> None:
         super().__init__(limits or Limits())
         fork_server().start()
-
-    def run(self, function: str, arguments: Mapping[str, object], listen: Listener | None = None) -> object:
-        """What `module:function` gives for the arguments and a `progress` to tell events to; all is JSON.
-
-        Raises UsageError and NoAdapterError as it does, TargetTroubleError if it or its worker fails.
-        """
-        if self._child is None:
-            self._child = self._start()
-        order = {"op": "run", "function": function, "arguments": arguments}
-        return self._final(self._child, order, listen)["result"]
 
     def _start(self) -> Child:
         return spawned(fork_server(), self.limits.bytes_of_memory, self.limits.watched)

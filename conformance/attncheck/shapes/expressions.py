@@ -155,6 +155,7 @@ _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
 }  # fmt: skip
 
 
+@functools.lru_cache(maxsize=16384)
 def negation(condition: str) -> str:
     """The opposite condition, without a leading `not` where a comparison can be turned round."""
     node = ast.parse(condition.strip(), mode="eval").body

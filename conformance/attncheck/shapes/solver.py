@@ -118,7 +118,9 @@ class Solver:
         for condition in sorted(kept, key=lambda text: (len(names_in(text)), len(text)), reverse=True):
             rest = [other for other in kept if other != condition]
             # A condition too many does no harm, so an answer is not worth waiting for.
-            if self.implies(both(rest), condition, milliseconds=self._milliseconds // 10):
+            # One by one, since the translation of each is kept, that of a conjunction is made anew.
+            follows = self.find(*rest, negation(condition), milliseconds=self._milliseconds // 10)
+            if follows is Answer.NONE:
                 kept = rest
         return tuple(kept)
 
