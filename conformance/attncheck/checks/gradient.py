@@ -71,6 +71,20 @@ def parameter_gradients_match(subject: Subject, case: Case) -> Trial:
     return (yield from _same_gradients(subject, ask, trained))
 
 
+def _takes_bias(subject: Subject) -> str | None:
+    return None if "bias" in subject.optional else "the target takes no bias"
+
+
+@check(
+    "gradient", "the gradient of a bias is the reference's", applies=both(_takes_bias, needs_weights),
+    share=0.2, rank=51,
+)  # fmt: skip
+def bias_gradients_match(subject: Subject, case: Case) -> Trial:
+    """A bias that is handed over can be learned, as the positions of many a model are."""
+    ask = subject.ask(case.with_options(bias=True), gradients=("bias",))
+    return (yield from _same_gradients(subject, ask, ("bias",)))
+
+
 def _same_gradients(subject: Subject, ask: Ask, names: tuple[str, ...]) -> Trial:
     (answer,) = yield [ask]
     expected = expect(subject, ask).tensors
@@ -163,6 +177,7 @@ def dead_rows_leave_gradients_finite(subject: Subject, case: Case) -> Trial:
 CHECKS = (
     input_gradients_match,
     parameter_gradients_match,
+    bias_gradients_match,
     gradients_do_not_mix,
     dead_rows_leave_gradients_finite,
 )

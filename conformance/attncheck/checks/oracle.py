@@ -9,8 +9,8 @@ from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.bench import Bench
 from attncheck.targets.subject import Subject
 
-# Numbers in answers that are kept, 128 MiB of them at most.
-_ROOM = 2**24
+# Numbers in answers that are kept, 16 MiB of them at most.
+_ROOM = 2**21
 
 
 @dataclass

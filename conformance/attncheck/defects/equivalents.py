@@ -24,7 +24,8 @@ def _by_logarithms(self: Attention, logits: Tensor) -> Tensor:
 def _moved(
     self: Attention, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return q, k - k[..., :1, :], v
+    # A soft cap bends logits, so it tells where they stand.
+    return (q, k, v) if options.get("soft_cap") is not None else (q, k - k[..., :1, :], v)
 
 
 ATTENTION: tuple[Mistake, ...] = (
@@ -32,7 +33,7 @@ ATTENTION: tuple[Mistake, ...] = (
         ("defects NA-1",), "always", "law", {"weighed": lambda self, logits: logits.softmax(-1)}),
     Mistake("dead_rows_give_the_mean", "Hidden logits become the lowest number: a dead row gets the mean.",
         ("defects NA-2",), "always", "law", {"hidden": _lowest}),
-    Mistake("keys_shifted", "All keys are shifted alike, which the softmax ignores.",
+    Mistake("keys_shifted", "All keys are shifted alike where no cap follows, which the softmax ignores.",
         ("defects, section 12",), "always", "law", {"prepared": _moved}),
     Mistake("logits_shifted", "One number is added to all logits, which the softmax ignores.",
         ("defects PO-13",), "always", "law", {"biased": lambda self, logits, bias: Attention.biased(self, logits, bias) + 0.25}),

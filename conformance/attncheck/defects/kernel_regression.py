@@ -72,7 +72,7 @@ DEFECTS: tuple[Defect, ...] = made_in("kernel_regression", (
         ("errata 24",), "kv_len > 1", "law",
         {"averaged": lambda self, weights, values: (weights * values).sum(-1) * weights.shape[-1]}),
     Mistake("squares_overflow", "In float16 the square of a distance above 256 overflows; subtract the nearest first.",
-        ("errata 4.3",), "always", "value", {"kernel": lambda self, d: -(d**2) / 2}),
+        ("errata 4.3",), "always", "value", {"kernel": lambda self, d: -(d**2) / 2}, needs="--strict"),
     Mistake("width_without_gradient", "The width is detached and cannot be learned.",
         ("facebookresearch/xformers#636",), "kv_len > 1", "gradient",
         {"widened": lambda self, d: d * self.inverse_width.detach()}),

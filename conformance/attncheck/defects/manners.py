@@ -177,6 +177,7 @@ MANNERS: tuple[Mistake, ...] = (
         "head_dim > 1",
         "value",
         {"scored": lambda self, q, k, factor: (q @ k.mT) * factor},
+        needs="--strict",
     ),
 )
 

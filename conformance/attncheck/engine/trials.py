@@ -96,9 +96,14 @@ def _in_turns(plan: Plan, defect: Defect) -> Iterator[Planned]:
 
 
 def _likely_first(some: list[Case], defect: Defect) -> list[Case]:
-    return sorted(
-        some, key=lambda case: not value(defect.shows, {"always": True, "bias": False, **case.names})
-    )
+    return sorted(some, key=lambda case: not _can_show(defect, case))
+
+
+def _can_show(defect: Defect, case: Case) -> bool:
+    try:
+        return bool(value(defect.shows, {"always": True, "bias": False, **case.names}))
+    except NameError:  # a size that a map of this rank does not have
+        return False
 
 
 def _finds(verdict: Verdict, defect: Defect) -> bool:

@@ -139,6 +139,12 @@ def plans(axes: tuple[str, ...], base: Mapping[str, int], large: int) -> list[di
     made += [{"kernel": k} for k in (5, 7) if "kernel" in axes]
     made += [{"stride": s} for s in (2, 3) if "stride" in axes]
     made += [{"heads": h} for h in (2, 4) if "heads" in axes]
+    # As wide as what it is projected to: a projection that is left out fits.
+    made += (
+        [{"value_size": base["heads"] * base["v_dim"]}]
+        if {"value_size", "heads", "v_dim"} <= set(axes)
+        else []
+    )
     return made
 
 

@@ -44,7 +44,7 @@ def cross(
     # when key_size equals head_dim, and is the best hidden mistake of published code.
     k = linear(y, key_weight, key_bias)
     v = linear(y, value_weight, value_bias)
-    logits = einsum(q, k, "b i d, b j d -> b i j") / math.sqrt(q.shape[-1])
+    logits = einsum(q / math.sqrt(q.shape[-1]), k, "b i d, b j d -> b i j")
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)
     weights = softmax_or_zeros(logits)

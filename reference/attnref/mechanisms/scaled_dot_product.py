@@ -50,7 +50,8 @@ def scaled_dot_product(
     """
     if scale is None:
         scale = q.shape[-1] ** -0.5
-    logits = einsum(q, k, "b h i d, b h j d -> b h i j") * scale
+    # Scaled before the product: in float16 the product of what is unscaled may overflow.
+    logits = einsum(q * scale, k, "b h i d, b h j d -> b h i j")
     if soft_cap is not None:
         logits = soft_cap * torch.tanh(logits / soft_cap)
     if bias is not None:

@@ -154,3 +154,21 @@ def test_a_module_that_registers_too_little_is_caught():
 def test_every_check_of_manners_has_an_implementation_that_it_catches():
     tested = {check for check, _ in (*CHANGES, *INSTEAD)} | {"registers_its_parameters"}
     assert {check.id for check in hygiene.CHECKS} == tested
+
+
+def cuts_its_first_diagonal(call, built, inputs, options):
+    """A causal mask is kept from the first call, and cut to size from the wrong end."""
+    if not options.get("causal"):
+        return call(built, inputs, options)
+    q_len, kv_len = inputs["q"].shape[1], inputs["k"].shape[1]
+    visible = torch.ones(q_len, kv_len, dtype=torch.bool).tril()
+    first = built.__dict__.setdefault("first_diagonal", visible)
+    if first.shape[0] >= q_len and first.shape[1] >= kv_len:
+        visible = first[:q_len, -kv_len:]
+    return call(built, {**inputs, "mask": visible[None, None]}, {**options, "causal": False})
+
+
+def test_a_causal_mask_kept_from_a_longer_call_is_caught(verdict):
+    found = verdict("forgets_other_sizes", "multi_head", instead=cuts_its_first_diagonal)
+
+    assert found.outcome == "failed"

@@ -1,0 +1,62 @@
+"""The other forms in which a mask may be handed over: valid lengths, and masks without a heads axis."""
+
+from dataclasses import replace
+
+from attncheck.checks.check import NotJudged, Trial, both, check, needs_weights
+from attncheck.checks.comparing import agree
+from attncheck.checks.masking import masked
+from attncheck.checks.oracle import expect
+from attncheck.model.case import Case
+from attncheck.targets.subject import Subject
+
+
+def _takes_lengths_too(subject: Subject) -> str | None:
+    if subject.masking != "valid_lens" and "valid_lens" in subject.optional:
+        return None
+    return "the target takes no lengths beside a mask"
+
+
+@check(
+    "value", "valid lengths hide the keys behind them", applies=both(needs_weights, _takes_lengths_too),
+    share=0.4, rank=42,
+)  # fmt: skip
+def lengths_match_the_reference(subject: Subject, case: Case) -> Trial:
+    """With a length for each sample, or for each of its queries, the output is the reference's."""
+    ask = subject.ask(case.with_options(valid_lens=True))
+    varies = subject.interface.varies.get("valid_lens", subject.axes)
+    shape = subject.optional["valid_lens"]
+    forms = [dims for dims in shape.ranks if all(dim.axis in varies for dim in dims)] or [shape.ranks[-1]]
+    sizes = tuple(dim.size(case.names) for dim in forms[case.seed % len(forms)])
+    lengths = replace(ask.inputs["valid_lens"], shape=sizes)
+    ask = replace(ask, inputs={**ask.inputs, "valid_lens": lengths})
+    (answer,) = yield [ask]
+    return agree(answer.out, expect(subject, ask).out, "the output with valid lengths")
+
+
+def _takes_other_ranks(subject: Subject) -> str | None:
+    # An adapter that was found lays a mask out as the target wants it, whatever its rank was.
+    if subject.masking != "mask" or "mask" in subject.interface.varies:
+        return "the target takes masks of one rank"
+    return None if len(subject.optional["mask"].ranks) > 1 else "the mask has one rank"
+
+
+@check(
+    "value", "a mask may lack the axis that all share", applies=both(needs_weights, _takes_other_ranks),
+    share=0.3, rank=42, judges_trouble=True,
+)  # fmt: skip
+def masks_of_lower_rank_match(subject: Subject, case: Case) -> Trial:
+    """A mask of rank 3 belongs to a sample and all of its heads, as the reference reads it."""
+    if case.seed % 2 == 0:
+        # As many samples as heads: a mask of heads fits where one of samples belongs.
+        case = case.with_sizes(batch=case.sizes.get("heads", case.sizes["batch"]))
+    ask = subject.ask(masked(subject, case, "random_mask"))
+    dims = min(subject.optional["mask"].ranks, key=len)
+    lower = replace(ask.inputs["mask"], shape=tuple(dim.size(case.names) for dim in dims))
+    ask = replace(ask, inputs={**ask.inputs, "mask": lower})
+    (answer,) = yield [ask]
+    if answer.trouble is not None:
+        return NotJudged(f"the target takes no such mask: {answer.trouble}")
+    return agree(answer.out, expect(subject, ask).out, f"the output for a mask of rank {len(dims)}")
+
+
+CHECKS = (lengths_match_the_reference, masks_of_lower_rank_match)

@@ -1,0 +1,93 @@
+"""Extremes: softmaxes that overflow, fills that are too weak, products that pass what float16 holds."""
+
+import pytest
+import torch
+
+from attncheck.checks import extremes
+
+
+def exponentiates_as_it_is(call, built, inputs, options):
+    """A softmax that does not subtract the largest logit first."""
+    q, k, v = inputs["q"], inputs["k"], inputs["v"]
+    raised = (q @ k.mT * q.shape[-1] ** -0.5).exp()
+    if "mask" in inputs:
+        raised = raised * inputs["mask"]
+    return {"out": raised / raised.sum(-1, keepdim=True) @ v}
+
+
+def filled_with(number):
+    """Attention whose hidden logits become a number."""
+
+    def attend(call, built, inputs, options):
+        q, k, v = inputs["q"], inputs["k"], inputs["v"]
+        logits = q @ k.mT * q.shape[-1] ** -0.5
+        if "mask" in inputs:
+            logits = logits.masked_fill(~inputs["mask"], number)
+        return {"out": torch.softmax(logits, dim=-1) @ v}
+
+    return attend
+
+
+def filled_scores(number):
+    """Softmax of scores whose padding becomes a number."""
+
+    def softmax(call, built, inputs, options):
+        scores = inputs["scores"]
+        if "valid_lens" in inputs:
+            lengths = inputs["valid_lens"].reshape(len(scores), -1, 1)
+            scores = scores.masked_fill(torch.arange(scores.shape[-1]) >= lengths, number)
+        return {"out": torch.softmax(scores, dim=-1)}
+
+    return softmax
+
+
+def scaled_after_the_product(call, built, inputs, options):
+    q, k, v = inputs["q"], inputs["k"], inputs["v"]
+    return {"out": torch.softmax((q @ k.mT) * q.shape[-1] ** -0.5, dim=-1) @ v}
+
+
+def squared_distances(call, built, inputs, options):
+    distances = inputs["queries"][:, None] - inputs["keys"]
+    weights = torch.softmax(-(distances**2) / 2, dim=-1)
+    return {"out": (weights * inputs["values"]).sum(-1)}
+
+
+def test_a_softmax_that_overflows_is_caught_at_large_logits(verdict):
+    verdict = verdict("survives_large_logits", "scaled_dot_product", instead=exponentiates_as_it_is)
+
+    assert verdict.outcome == "failed"
+    assert "nan" in verdict.findings[0].actual.lower()
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "filled"), [("scaled_dot_product", filled_with), ("masked_softmax", filled_scores)]
+)
+def test_a_fill_fails_only_where_usual_logits_pass_it(verdict, mechanism, filled):
+    """-1e4 is passed by logits that occur; a fill of -1e6 is far from all of them, and is told of."""
+    check, strict = "masks_hold_against_large_logits", "masks_hold_against_any_logit"
+
+    assert verdict(check, mechanism, instead=filled(-1e4)).outcome == "failed"
+    assert verdict(check, mechanism, instead=filled(-1e6)).outcome == "passed"
+    assert verdict(strict, mechanism, instead=filled(-1e6)).outcome == "deviates"
+    assert verdict(strict, mechanism, instead=filled(torch.finfo(torch.float64).min)).outcome == "passed"
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "wrong"),
+    [("scaled_dot_product", scaled_after_the_product), ("kernel_regression", squared_distances)],
+)
+def test_what_overflows_float16_on_the_way_is_told_of(verdict, mechanism, wrong):
+    assert verdict("large_activations_fit_float16", mechanism, instead=wrong).outcome == "deviates"
+
+
+@pytest.mark.parametrize("mechanism", ["scaled_dot_product", "multi_head", "cross", "dot_product", "additive",
+                                       "masked_softmax", "kernel_regression"])  # fmt: skip
+def test_the_reference_holds_at_every_extreme(verdict, mechanism):
+    for check in extremes.CHECKS:
+        assert verdict(check.id, mechanism).outcome in ("passed", "skipped"), check.id
+
+
+@pytest.mark.parametrize("mechanism", ["multi_head", "cross", "additive"])
+def test_layers_do_not_keep_logits_from_being_set(verdict, mechanism):
+    """Projections stand between inputs and logits: biases, or the scoring layer, set them instead."""
+    assert verdict("masks_hold_against_any_logit", mechanism).cases > 0

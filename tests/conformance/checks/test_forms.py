@@ -1,0 +1,56 @@
+"""Forms of masks: each is broken by an implementation that reads another form the same way."""
+
+import torch
+
+from attncheck.checks import forms
+
+
+def includes_the_length(call, built, inputs, options):
+    """Key j is visible if j ≤ length."""
+    if "valid_lens" in inputs:
+        inputs = {**inputs, "valid_lens": inputs["valid_lens"] + 1}
+    return call(built, inputs, options)
+
+
+def merges_the_queries(call, built, inputs, options):
+    """The longest of a sample serves all of its queries."""
+    lengths = inputs.get("valid_lens", torch.ones(1))
+    if lengths.dim() == 2:
+        inputs = {**inputs, "valid_lens": lengths.amax(1)}
+    return call(built, inputs, options)
+
+
+def reads_samples_as_heads(call, built, inputs, options):
+    mask = inputs.get("mask", torch.ones(1))
+    if mask.dim() == 3 and mask.shape[0] == built.heads:
+        inputs = {**inputs, "mask": mask[None]}
+    return call(built, inputs, options)
+
+
+def test_lengths_that_reach_one_too_far_are_caught(verdict):
+    found = verdict("lengths_match_the_reference", "multi_head", instead=includes_the_length)
+
+    assert found.outcome == "failed"
+
+
+def test_lengths_of_single_queries_are_caught_when_merged(verdict):
+    found = verdict("lengths_match_the_reference", "multi_head", instead=merges_the_queries)
+
+    assert found.outcome == "failed"
+    assert len(found.findings) == 1
+
+
+def test_a_mask_of_rank_three_read_as_heads_is_caught(verdict):
+    found = verdict("masks_of_lower_rank_match", "multi_head", instead=reads_samples_as_heads)
+
+    assert found.outcome == "failed"
+
+
+def test_the_reference_reads_every_form(verdict):
+    for check in forms.CHECKS:
+        assert verdict(check.id, "multi_head").outcome == "passed", check.id
+
+
+def test_a_target_with_one_form_is_not_asked_for_another(verdict):
+    assert verdict("lengths_match_the_reference", "dot_product").outcome == "skipped"
+    assert verdict("masks_of_lower_rank_match", "scaled_dot_product").outcome == "skipped"
