@@ -21,6 +21,8 @@ class Bridge:
 
 
 _ALL = ("float64", "float32", "bfloat16", "float16")
+# XLA multiplies no matrices of float16 on a CPU.
+_BUT_FLOAT16 = ("float64", "float32", "bfloat16")
 _JAX = "tensors are copied to its arrays and back, under jax.jit, with jax_enable_x64 set"
 
 BRIDGES: Mapping[str, Bridge] = {
@@ -28,9 +30,9 @@ BRIDGES: Mapping[str, Bridge] = {
         # Beside one of its own numbers, such as np.sqrt(64), an array of float32 turns into float64.
         "a NumPy target", ("memory",), ("float64",), "it computes with NumPy: its arrays are the tensors' memory",
     ),
-    "jax": Bridge("a JAX target", ("gradients",), _ALL, f"it computes with JAX: {_JAX}"),
-    "flax": Bridge("a Flax target", ("gradients",), _ALL, f"it is a module of flax.nnx: {_JAX}"),
-    "equinox": Bridge("an Equinox target", ("gradients",), _ALL, f"it is a module of Equinox: {_JAX}"),
+    "jax": Bridge("a JAX target", ("gradients",), _BUT_FLOAT16, f"it computes with JAX: {_JAX}"),
+    "flax": Bridge("a Flax target", ("gradients",), _BUT_FLOAT16, f"it is a module of flax.nnx: {_JAX}"),
+    "equinox": Bridge("an Equinox target", ("gradients",), _BUT_FLOAT16, f"it is a module of Equinox: {_JAX}"),
     "keras": Bridge(
         "a Keras target", ("gradients", "memory"), _ALL,
         "it is a layer of Keras on its torch backend, called by stateless_call in the dtype of its inputs",

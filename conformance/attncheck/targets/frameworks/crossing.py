@@ -118,13 +118,13 @@ class Bridged(nn.Module):
 def _module(target: type, framework: str, mapped: int) -> type[nn.Module]:
     settled = of(framework).settled
 
-    def __init__(self: Bridged, **arguments: Any) -> None:
+    def init(self: Bridged, **arguments: Any) -> None:
         Bridged.__init__(self, target, framework, mapped, arguments)
 
     def forward(self: Bridged, *args: Any, **kwargs: Any) -> Any:
         return self.through(args, kwargs)
 
-    made = type(target.__name__, (Bridged,), {"__init__": __init__, "forward": forward})
+    made = type(target.__name__, (Bridged,), {"__init__": init, "forward": forward})
     made.__qualname__, made.__module__, made.__doc__ = target.__qualname__, target.__module__, target.__doc__
     made.__signature__ = _visible(inspect.signature(target), settled)  # type: ignore[attr-defined]  # read by inspect
     called = inspect.signature(called_of(target))

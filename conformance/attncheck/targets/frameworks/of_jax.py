@@ -21,14 +21,13 @@ _COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_pas
 _UNTRACEABLE = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
 
 Tree = Any
-Pure = Callable[..., Tree]
 
 
 @dataclass
 class Called:
     """One target and its programs: how its arguments are arranged -> the function of their arrays."""
 
-    programs: dict[Any, tuple[Any, Pure]] = field(default_factory=dict)
+    programs: dict[Any, tuple[Any, "Program"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Functions:
         if key not in self.called.programs:
             body = self.pure(built, tuple(parameters), train)
             # The instance is kept with its program: an id is its own only while it lives.
-            self.called.programs[key] = built, _program(body, arranged, len(parameters), mapped)
+            self.called.programs[key] = built, Program(body, arranged, len(parameters), mapped)
         tensors = [*parameters.values(), *flattened((tuple(args), dict(kwargs)))]
         return _carried(self.called.programs[key][1], tensors)
 
@@ -189,73 +188,88 @@ def _rearranged(arranged: Any, arrays: list[Any]) -> Any:
     return parts
 
 
-def _program(body: Callable[..., Any], arranged: Any, parameters: int, mapped: int) -> Pure:
-    """The function of arrays alone: parameters first, then the tensors among the arguments."""
+class Program:
+    """The target as a function of arrays alone: parameters first, then the tensors among the arguments."""
 
-    def plain(*arrays: Any) -> Any:
-        def one(*own: Any) -> Any:
-            return body(arrays[:parameters], *_rearranged(arranged, list(own)))
+    def __init__(self, body: Callable[..., Any], arranged: Any, parameters: int, mapped: int) -> None:
+        self._body, self._arranged = body, arranged
+        self._parameters, self._mapped = parameters, mapped
+        self._forth = jax.jit(self._plain, compiler_options=_COMPILE)
+        self._back = jax.jit(self._plainly_back, static_argnums=0, compiler_options=_COMPILE)
+        self._is_traceable = True
 
-        for _ in range(mapped):
-            one = jax.vmap(one)
-        return one(*arrays[parameters:])
-
-    compiled = jax.jit(plain, compiler_options=_COMPILE)
-    traceable = [True]
-
-    def program(*arrays: Any) -> Any:
-        if traceable[0]:
+    def __call__(self, arrays: Sequence[Any]) -> Tree:
+        """The result, compiled unless the code looks at values."""
+        if self._is_traceable:
             try:
-                return compiled(*arrays)
+                return self._forth(*arrays)
             except _UNTRACEABLE:
-                traceable[0] = False
-        return plain(*arrays)
+                self._is_traceable = False
+        return self._plain(*arrays)
 
-    return program
+    def back(self, moved: tuple[int, ...], arrays: Sequence[Any], gradients: Tree) -> Sequence[Any]:
+        """The gradients of the arrays at those places."""
+        back = self._back if self._is_traceable else self._plainly_back
+        return back(moved, tuple(arrays), gradients)
+
+    def _plain(self, *arrays: Any) -> Tree:
+        def one(*own: Any) -> Any:
+            return self._body(arrays[: self._parameters], *_rearranged(self._arranged, list(own)))
+
+        for _ in range(self._mapped):
+            one = jax.vmap(one)
+        return one(*arrays[self._parameters :])
+
+    def _plainly_back(
+        self, moved: tuple[int, ...], arrays: tuple[Any, ...], gradients: Tree
+    ) -> Sequence[Any]:
+        def of_moved(*own: Any) -> Tree:
+            given = list(arrays)
+            for index, array in zip(moved, own, strict=True):
+                given[index] = array
+            return self._plain(*given)
+
+        _, carry = jax.vjp(of_moved, *(arrays[i] for i in moved))
+        return carry(gradients)
 
 
-def _carried(program: Pure, tensors: list[Tensor]) -> Any:
+def _carried(program: Program, tensors: list[Tensor]) -> Any:
     """The program's result as tensors; each carries gradients if one of the given does."""
     box: list[Any] = []
-    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    device = tensors[0].device if tensors else torch.device("cpu")
-    if wanted:
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         leaves = _Carried.apply(program, box, *tensors)  # type: ignore[no-untyped-call]  # torch's own
     else:
-        parts, structure = jax.tree_util.tree_flatten(program(*map(array_of, tensors)))
-        box.append(structure)
-        leaves = [tensor_of(part).to(device) for part in parts]
+        leaves = _results(program, box, tensors)
     return jax.tree_util.tree_unflatten(box[0], leaves)
+
+
+def _results(program: Program, box: list[Any], tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The tensors of a result; how they are arranged goes into the box."""
+    parts, structure = jax.tree_util.tree_flatten(program([array_of(t) for t in tensors]))
+    box.append(structure)
+    device = tensors[0].device if tensors else torch.device("cpu")
+    return tuple(tensor_of(part).to(device) for part in parts)
 
 
 class _Carried(torch.autograd.Function):
     """A program of JAX as one step of torch's graph."""
 
     @staticmethod
-    def forward(ctx: Any, program: Pure, box: list[Any], *tensors: Tensor) -> Any:
-        arrays = [array_of(t) for t in tensors]
-        ctx.moved = [i for i, t in enumerate(tensors) if t.requires_grad]
-        ctx.count = len(tensors)
-
-        def of_moved(*own: Any) -> Any:
-            given = list(arrays)
-            for index, array in zip(ctx.moved, own, strict=True):
-                given[index] = array
-            return program(*given)
-
-        result, ctx.back = jax.vjp(of_moved, *(arrays[i] for i in ctx.moved))
-        parts, ctx.structure = jax.tree_util.tree_flatten(result)
-        box.append(ctx.structure)
-        ctx.parts = [(p.shape, p.dtype) for p in parts]
-        return tuple(tensor_of(p).to(tensors[0].device) for p in parts)
+    def forward(ctx: Any, program: Program, box: list[Any], *tensors: Tensor) -> Any:
+        results = _results(program, box, tensors)
+        ctx.program, ctx.structure = program, box[0]
+        ctx.moved = tuple(i for i, t in enumerate(tensors) if t.requires_grad)
+        ctx.save_for_backward(*tensors)
+        return results
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        given = [array_of(g).astype(dtype) for g, (_, dtype) in zip(gradients, ctx.parts, strict=True)]
-        moved = ctx.back(jax.tree_util.tree_unflatten(ctx.structure, given))
-        own: list[Tensor | None] = [None] * ctx.count
+        tensors = ctx.saved_tensors
+        given = jax.tree_util.tree_unflatten(ctx.structure, [array_of(g) for g in gradients])
+        moved = ctx.program.back(ctx.moved, [array_of(t) for t in tensors], given)
+        own: list[Tensor | None] = [None] * len(tensors)
         for index, gradient in zip(ctx.moved, moved, strict=True):
-            own[index] = tensor_of(gradient).to(gradients[0].device)
+            own[index] = tensor_of(gradient).to(tensors[index].device)
         return (None, None, *own)
 
 

@@ -84,12 +84,7 @@ def _arrays(holder: Any, prefix: str) -> Iterator[tuple[str, Any, Any, Any]]:
         if isinstance(value, np.ndarray):
             if value.ndim and np.issubdtype(value.dtype, np.floating):
                 yield path, holder, name, value
-        elif (
-            isinstance(value, (list, dict))
-            or hasattr(value, "__dict__")
-            and not callable(value)
-            or _is_part(value)
-        ):
+        elif isinstance(value, (list, dict)) or _is_part(value):
             yield from _arrays(value, f"{path}.")
 
 
@@ -98,7 +93,7 @@ def _fields(holder: Any) -> Mapping[str, Any]:
 
 
 def _is_part(value: Any) -> bool:
-    """Whether a callable object is one that holds arrays: no class, function or module."""
+    """Whether an object may hold arrays: it has fields, and is no class or function."""
     return not isinstance(value, type) and not inspect.isroutine(value) and hasattr(value, "__dict__")
 
 
