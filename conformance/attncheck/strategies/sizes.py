@@ -1,5 +1,6 @@
 """Which sizes to try: distinct primes, ones, coincidences, one past a block, then at random."""
 
+import math
 import random
 import re
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,8 @@ OWN: Mapping[str, Mapping[str, int]] = {
 LONG = ("q_len", "kv_len", "tokens", "height", "width", "length")
 _SMALL = ("reduction", "stride", "groups", "branches", "kernel", "time")
 _IMAGE = ("height", "width", "time")
+# The side of a large map that is large in both directions: one past a block.
+_WIDE = 33
 _DIVIDES = re.compile(r"\b(\w+) % (\w+|\([\w* ]+\)) == 0")
 _AT_LEAST = re.compile(r"(\w+) >= (\d+)")
 
@@ -80,7 +83,12 @@ class Rules:
         if plan and next(iter(plan)) not in self.primary:
             return None
         base = {axis: self.base[axis] for axis in self.primary}
-        return self.complete({**base, **{a: size for a, size in plan.items() if a in base}})
+        changes = {a: size for a, size in plan.items() if a in base}
+        sizes = self.complete({**base, **changes})
+        if sizes is not None and changes and _pixels(sizes) > max(_WIDE**2, _pixels(self.base)):
+            # A map that must be square is long in both directions: its pixels may all be compared.
+            sizes = self.complete({**base, **{a: min(size, _WIDE) for a, size in changes.items()}})
+        return sizes
 
     def _follow(self, sizes: dict[str, int]) -> bool:
         """Fill in what is tied to other sizes or follows from them; False if they wait for each other."""
@@ -112,6 +120,10 @@ class Rules:
     def _minima(self) -> list[tuple[str, int]]:
         parts = (_AT_LEAST.fullmatch(part) for c in self.conditions for part in c.split(" and "))
         return [(m[1], int(m[2])) for m in parts if m]
+
+
+def _pixels(sizes: Mapping[str, int]) -> int:
+    return math.prod(sizes.get(axis, 1) for axis in _IMAGE)
 
 
 def value(expression: str, names: Mapping[str, Scalar]) -> int:

@@ -70,6 +70,9 @@ _DERIVED: Mapping[str, tuple[str, ...]] = {
     "hidden": ("model_dim", "query_size", "channels // 2", "channels // 8"),
 }  # fmt: skip
 
+# Sizes that a target often fixes otherwise than the reference does by default.
+_OF_ITS_OWN = ("reduced", "gate_kernel")
+
 
 @dataclass
 class Search:
@@ -221,8 +224,7 @@ def _derived_sizes(mechanism: Mechanism, construction: Construction) -> Iterator
         # Their product alone does not say how many heads there are.
         assigned -= {"heads"}
     defaults = mechanism.contract.defaults
-    # A squeezed width is often channels over a ratio of the target's own, not over the paper's.
-    missing = [a for a in axes if a not in assigned and (a not in defaults or a == "reduced")]
+    missing = [a for a in axes if a not in assigned and (a not in defaults or a in _OF_ITS_OWN)]
     widths = ("query_size", "key_size", "value_size", "head_dim", "v_dim", "model_dim", "hidden")
     choices = []
     for axis in missing:

@@ -354,10 +354,13 @@ def _packed(
     layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], heads: int | None
 ) -> Iterator[_Fit]:
     """A layer that holds several of the reference's, in some order of roles, heads and features."""
-    if not set(layer.tensors) <= {"weight", "bias"} or not heads:
+    if not set(layer.tensors) <= {"weight", "bias"}:
         return
     usual = [r for r in ("query", "key", "value") if r in roles]
     cost = 0.0 if list(roles) == usual else 1.0
+    if not heads:
+        yield from _joined(layer, others, roles, cost)
+        return
     if len(layer.main[1]) == 1:
         yield from _packed_biases(layer, others, roles, cost)
         return
@@ -384,6 +387,27 @@ def _packed(
             order, mine, rows, columns, len(roles), heads, weights[0][0] // heads
         ):
             yield _packed_fit(layer, others, roles, pattern, order, cost + extra + more)
+
+
+def _joined(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], cost: float) -> Iterator[_Fit]:
+    """Kernels without heads in one: role after role, or the roles of each feature side by side."""
+    weights = [other.tensors["weight"][1] for other in others]
+    rows, rest = [w[0] for w in weights], weights[0][1:]
+    if any(w[1:] != rest for w in weights) or _squeezed(layer.main[1]) != _squeezed((sum(rows), *rest)):
+        return
+    axes = " ".join("ijkl"[: len(rest)])
+    patterns = [("cat", "cat")]
+    if len(set(rows)) == 1:
+        patterns.append((f"r o {axes} -> (o r) {axes}", "r o -> (o r)"))
+    leaves = [leaf for leaf in ("weight", "bias") if leaf in layer.tensors]
+    if not all(leaf in other.tensors for leaf in leaves for other in others):
+        return
+    for extra, pattern in enumerate(patterns):
+        placements = tuple(
+            Placement(layer.tensors[leaf][0], tuple(o.tensors[leaf][0] for o in others), text)
+            for leaf, text in zip(leaves, pattern, strict=False)
+        )
+        yield _Fit(roles, placements, tuple(r for p in placements for r in p.roles), cost + extra, True)
 
 
 def _stacked(layer: Layer, theirs: Sequence[Layer]) -> Iterator[_Fit]:

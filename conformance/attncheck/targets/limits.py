@@ -79,7 +79,7 @@ def with_vanishing_output(found: Found, target: Any, mechanism: Mechanism) -> Fo
     if not placed:
         return found
     case = case_for(found, mechanism, {"heads": 1, "head_dim": 12, "v_dim": 12, "model_dim": 12})
-    if case is None or not value(_SQUARE, case.names):
+    if case is None or "heads" not in case.names or not value(_SQUARE, case.names):
         return found
     built = _built(FoundAdapter(found, target), case.names)
     if not isinstance(built, nn.Module) or placed[0].target in dict(built.named_parameters()):

@@ -1,6 +1,7 @@
 """A residual block with CBAM: a convolution whose features pass both gates before the skip is added."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Literal
 
 from jaxtyping import Float
@@ -21,17 +22,25 @@ def cbam_block(
     squeeze_weight: Float[Tensor, "reduced out_channels"],
     excite_weight: Float[Tensor, "out_channels reduced"],
     gate_weight: Float[Tensor, "1 2 gate_kernel gate_kernel"],
+    squeeze_bias: Float[Tensor, " reduced"] | None = None,
+    excite_bias: Float[Tensor, " out_channels"] | None = None,
+    gate_bias: Float[Tensor, " 1"] | None = None,
+    *,
+    maximum_first: bool = False,
+    gate_norm: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "batch out_channels height width"]:
     """Pass features through the channel gate, then the spatial gate, and add the skip.
 
-    out = relu(S(C(features)) + skip), with C = cbam_channel and S = cbam_spatial.
+    out = relu(S(C(features)) + skip), with C = cbam_channel and S = cbam_spatial, which
+    `maximum_first` and `gate_norm` are handed to.
 
     Differs from: a CBAM module on its own, which has no residual inside.
 
     Source: Woo et al. 2018, equation 1 and figure 3, arXiv:1807.06521.
     Raises: ShapeError if axes do not agree; ValueError if the kernel is even.
     """
-    gated = cbam_spatial(cbam_channel(features, squeeze_weight, excite_weight), gate_weight)
+    refined = cbam_channel(features, squeeze_weight, excite_weight, squeeze_bias, excite_bias)
+    gated = cbam_spatial(refined, gate_weight, gate_bias, maximum_first=maximum_first, norm=gate_norm)
     return relu(gated + skip)
 
 
@@ -40,7 +49,9 @@ class CbamBlock(nn.Module):
 
     The skip is the input itself where shapes agree, else a 1×1 convolution with the stride. With
     `skip="pooled"` it is always a 3×3 maximum pool with the stride, then a 1×1 convolution.
-    `gate_kernel` is the side of the spatial gate's kernel, `kernel` unless given.
+    `gate_kernel` is the side of the spatial gate's kernel, `kernel` unless given. `gate_bias`
+    gives every layer of both gates a bias; `maximum_first` and `gate_norm` are options of the
+    spatial gate.
 
     While training, batch norm needs more than one value of each channel.
     """
@@ -56,6 +67,9 @@ class CbamBlock(nn.Module):
         gate_kernel: int | None = None,
         skip: Literal["projection", "pooled"] = "projection",
         bias: bool = False,
+        gate_bias: bool = False,
+        maximum_first: bool = False,
+        gate_norm: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.out_channels = channels, out_channels
@@ -64,8 +78,10 @@ class CbamBlock(nn.Module):
         self._require_sensible()
         self.conv = nn.Conv2d(channels, out_channels, kernel, stride, padding=kernel // 2, bias=bias)
         self.norm = nn.BatchNorm2d(out_channels)
-        self.channel = CbamChannel(out_channels, reduction)
-        self.spatial = CbamSpatial(self.gate_kernel)
+        self.channel = CbamChannel(out_channels, reduction, bias=gate_bias)
+        self.spatial = CbamSpatial(
+            self.gate_kernel, bias=gate_bias, maximum_first=maximum_first, norm=gate_norm
+        )
         self.skip = _skip(channels, out_channels, stride=stride, pooled=skip == "pooled", bias=bias)
 
     def _require_sensible(self) -> None:
@@ -90,6 +106,11 @@ class CbamBlock(nn.Module):
             self.channel.squeeze.weight,
             self.channel.excite.weight,
             self.spatial.conv.weight,
+            self.channel.squeeze.bias,
+            self.channel.excite.bias,
+            self.spatial.conv.bias,
+            maximum_first=self.spatial.maximum_first,
+            gate_norm=self.spatial.norm,
         )
 
 
@@ -132,6 +153,9 @@ MECHANISM = Mechanism(
         options=(
             Option("skip", ("projection", "pooled"), "how the input reaches the sum"),
             Option("bias", (False, True), "whether the convolutions of main path and skip have a bias"),
+            Option("gate_bias", (False, True), "whether the layers of both gates have a bias"),
+            Option("maximum_first", (False, True), "whether the maximum is the first of the two maps"),
+            Option("gate_norm", (False, True), "batch norm in the spatial gate, before the sigmoid"),
         ),
         defaults={"gate_kernel": "kernel"},
         laws=(
@@ -164,6 +188,18 @@ MECHANISM = Mechanism(
                 "the skip is a 3×3 maximum pool with the stride, then a 1×1 convolution, always; biases",
                 {"skip": "pooled", "bias": True},
                 "the source article",
+            ),
+            Variant(
+                "normalised_gate",
+                "the spatial gate's convolution is batch-normalised before the sigmoid",
+                {"gate_norm": True},
+                "the authors' code (Jongchan/attention-module)",
+            ),
+            Variant(
+                "maximum_first",
+                "the spatial gate's convolution reads [max; mean]",
+                {"maximum_first": True},
+                "the authors' code (Jongchan/attention-module)",
             ),
         ),
     ),

@@ -62,3 +62,17 @@ def test_guesses_come_by_rising_cost() -> None:
 
     assert len(costs) >= 24
     assert costs == sorted(costs)
+
+
+def test_one_kernel_for_several_projections_is_split_in_every_order() -> None:
+    reference = {"query.weight": (3, 12, 1, 1), "key.weight": (3, 12, 1, 1), "value.weight": (12, 12, 1, 1)}
+
+    made = {
+        (placement.roles, placement.pattern)
+        for guess in guesses({"fg.weight": (6, 12, 1, 1), "h.weight": (12, 12, 1, 1)}, reference, None)
+        for placement in guess.placements
+        if placement.target == "fg.weight"
+    }
+
+    both = [("query.weight", "key.weight"), ("key.weight", "query.weight")]
+    assert made == {(roles, text) for roles in both for text in ("cat", "r o i j k -> (o r) i j k")}

@@ -29,6 +29,10 @@ def convolve(x, conv):
     return out if conv.bias is None else out + conv.bias[:, None, None]
 
 
+def apply(x, layer):
+    return x @ layer.weight.T + (0.0 if layer.bias is None else layer.bias)
+
+
 def normalise(x, norm):
     mean, var = norm.running_mean, norm.running_var
     if norm.training:
@@ -42,11 +46,13 @@ def normalise(x, norm):
 def written_out(module, x, skip):
     """The block without torch's convolution, pooling or batch norm."""
     y = normalise(convolve(x, module.conv), module.norm).clamp(min=0)
-    squeeze, excite = module.channel.squeeze.weight, module.channel.excite.weight
-    logits = sum((p @ squeeze.T).clamp(min=0) @ excite.T for p in (y.mean((2, 3)), y.amax((2, 3))))
+    hidden = [apply(p, module.channel.squeeze).clamp(min=0) for p in (y.mean((2, 3)), y.amax((2, 3)))]
+    logits = sum(apply(h, module.channel.excite) for h in hidden)
     y = y * torch.sigmoid(logits)[..., None, None]
-    maps = torch.stack([y.mean(1), y.amax(1)], 1)
-    y = y * torch.sigmoid(convolve(maps, module.spatial.conv))
+    maps = [y.mean(1), y.amax(1)]
+    maps = torch.stack(maps[::-1] if module.spatial.maximum_first else maps, 1)
+    logits = convolve(maps, module.spatial.conv)
+    y = y * torch.sigmoid(normalise(logits, module.spatial.norm) if module.spatial.norm else logits)
     if skip == "pooled":
         x = windows(x, 3, module.stride, -torch.inf).amax((-1, -2))
     if not isinstance(module.skip, nn.Identity):
@@ -68,16 +74,17 @@ def example(maker, lived, channels=12, out_channels=12, **options):
     batch=st.integers(0, 3), channels=st.integers(1, 4), out_channels=st.integers(1, 4), height=sides,
     width=sides, kernel=odd, gate_kernel=odd, stride=st.integers(1, 3), reduction=st.integers(1, 4),
     skip=st.sampled_from(["projection", "pooled"]), bias=st.booleans(), training=st.booleans(), seed=seeds,
+    gates=st.fixed_dictionaries(dict.fromkeys(("gate_bias", "maximum_first", "gate_norm"), st.booleans())),
 )  # fmt: skip
 def test_it_is_the_sum_of_gated_features_and_skip(
     maker, agrees, lived, batch, channels, out_channels, height, width, kernel, gate_kernel, stride,
-    reduction, skip, bias, training, seed,
+    reduction, skip, bias, training, seed, gates,
 ):  # fmt: skip
     rows, columns = (height - 1) // stride + 1, (width - 1) // stride + 1
     training = training and batch * rows * columns > 1
     module = CbamBlock(
         channels, out_channels, kernel=kernel, gate_kernel=gate_kernel, stride=stride,
-        reduction=min(reduction, out_channels), skip=skip, bias=bias,
+        reduction=min(reduction, out_channels), skip=skip, bias=bias, **gates,
     )  # fmt: skip
     lived(module, seed).train(training)
     x = maker(seed + 1)(batch, channels, height, width)
