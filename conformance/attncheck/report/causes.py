@@ -48,6 +48,12 @@ def causes(report: Report) -> tuple[Cause, ...]:
     return tuple(Cause(first, tuple(others)) for first, others in groups)
 
 
+def script_of(cause: Cause) -> str | None:
+    """The first script that shows a cause, by its own finding or by one that it explains."""
+    verdicts = (cause.first, *cause.same_likely)
+    return next((f.script for verdict in verdicts for f in verdict.findings if f.script), None)
+
+
 def _probably_same(first: Verdict, other: Verdict) -> bool:
     if _defect(other) is not None and _defect(first) is not None:
         return _defect(other) == _defect(first)

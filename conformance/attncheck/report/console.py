@@ -11,7 +11,7 @@ from rich.text import Text
 from attncheck.engine.events import ConventionsFound, Event, RunFinished, RunStarted
 from attncheck.model.report import Header, Report
 from attncheck.model.verdict import Verdict
-from attncheck.report.causes import Cause, causes
+from attncheck.report.causes import Cause, causes, script_of
 from attncheck.report.wording import (
     QUESTIONS,
     conclusion,
@@ -83,8 +83,14 @@ class Console:
         if not self.quiet:
             if self.claims is not None:
                 self._checks(report, self.claims)
+            # One script shows the mistake; those of other causes are in the saved report.
+            unshown = True
             for cause in causes(report):
                 self._cause(cause)
+                script = script_of(cause) if unshown else None
+                if script:
+                    unshown = False
+                    self._script(script)
             self._line("")
             for family, right, counts in family_rows(report):
                 mark, style = ("✓", "") if right else ("✗", "red")
@@ -114,6 +120,13 @@ class Console:
             self._row("reason", cause.first.reason)
         for index, verdict in enumerate(cause.same_likely):
             self._row("" if index else "same cause likely", in_a_line(verdict))
+
+    def _script(self, script: str) -> None:
+        """The source without an indent, so that it can be copied and run."""
+        self._row("script", "run this to see it")
+        self._line("")
+        for line in script.rstrip().split("\n"):
+            self._line(line)
 
     def _row(self, label: str, text: str, style: str = "") -> None:
         """A labelled paragraph; on a terminal its lines hang under the first."""

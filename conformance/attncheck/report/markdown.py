@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from attncheck.model.report import Report
-from attncheck.report.causes import Cause, causes
+from attncheck.report.causes import Cause, causes, script_of
 from attncheck.report.wording import (
     QUESTIONS,
     conclusion,
@@ -39,7 +39,7 @@ def _section(report: Report) -> list[str]:
 
 def _cause(cause: Cause) -> list[str]:
     lines = [f"### {cause.first.check}", "", *_block(finding_text(cause.first)), ""]
-    script = next((f.script for f in cause.first.findings if f.script), None)
+    script = script_of(cause)
     if script:
         lines += ["<details><summary>Reproduce</summary>", ""]
         lines += [*_block(script, "python"), "", "</details>", ""]

@@ -68,6 +68,20 @@ def test_a_person_with_one_mistake_reads_this(make_report, make_passed, make_fai
     ]
 
 
+def test_the_first_script_is_printed_as_it_can_be_copied(make_report, make_passed, make_failed):
+    script = "import torch\n\nfor i in range(2):\n    print(i)\n"
+    report = make_report(
+        make_failed(), make_failed("right_values", "value", script=script),
+        make_failed("never_mutates_inputs", "hygiene", script="another\n"),
+    )  # fmt: skip
+
+    lines = told(report).splitlines()
+
+    start = lines.index("  script      run this to see it")
+    assert lines[start + 1 : start + 6] == ["", "import torch", "", "for i in range(2):", "    print(i)"]
+    assert "another" not in lines
+
+
 def test_quiet_tells_the_last_line_only(make_report, make_passed):
     lines = told(make_report(make_passed()), quiet=True).splitlines()
 
