@@ -138,12 +138,12 @@ class TargetCollector(pytest.Collector):
         self.judged = judged
 
     def collect(self) -> Iterator[CheckItem]:
-        from attncheck.checks import CHECKS
+        from attncheck.checks import every_check
 
         asked = self.judged.request
         ids = [
             check.id
-            for check in CHECKS
+            for check in every_check()
             if (not asked.checks or check.id in asked.checks)
             and check.id not in asked.skip
             and (not asked.families or check.family in asked.families)

@@ -1,4 +1,6 @@
-"""The checks: one claim each, one theme a file, all of them in CHECKS, basics first."""
+"""The checks: one claim each, one theme a file, all of our own in CHECKS, basics first."""
+
+from functools import lru_cache
 
 from attncheck.checks import (
     averages,
@@ -24,6 +26,7 @@ from attncheck.checks import (
     value,
 )
 from attncheck.checks.check import Check as Check
+from attncheck.model import installed
 
 CHECKS: tuple[Check, ...] = (
     *shape.CHECKS,
@@ -50,3 +53,13 @@ CHECKS: tuple[Check, ...] = (
 )
 
 BY_ID = {check.id: check for check in CHECKS}
+
+
+@lru_cache(maxsize=1)
+def every_check() -> tuple[Check, ...]:
+    """Our own, then those of installed distributions. Raises UsageError if an entry point is broken."""
+    found = installed.loaded(
+        installed.CHECKS, lambda one: isinstance(one, Check), "an attncheck.checks.Check or several"
+    )
+    installed.refuse_known(installed.CHECKS, [check.id for check in found], BY_ID, "check")
+    return (*CHECKS, *found)

@@ -8,15 +8,15 @@ Rows = list[Sequence[str]]
 
 
 def _mechanisms() -> Rows:
-    from attnref import MECHANISMS
+    from attncheck.shapes.catalogue import mechanisms
 
-    return [(m.id, m.title) for m in MECHANISMS]
+    return [(m.id, m.title) for m in mechanisms()]
 
 
 def _checks() -> Rows:
-    from attncheck.checks import CHECKS
+    from attncheck.checks import every_check
 
-    return [(c.id, c.family, c.claim) for c in CHECKS]
+    return [(c.id, c.family, c.claim) for c in every_check()]
 
 
 def _defects() -> Rows:

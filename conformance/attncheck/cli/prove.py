@@ -54,7 +54,7 @@ def command(target: str, mechanism: str | None, init: tuple[tuple[str, str], ...
     from attncheck.engine.proving import prove_mechanism, prove_target
     from attncheck.engine.request import Request
     from attncheck.engine.session import TargetTroubleError
-    from attnref.catalogue import BY_ID
+    from attncheck.shapes.catalogue import BY_ID
 
     if target in BY_ID:
         proof = prove_mechanism(target, seconds)

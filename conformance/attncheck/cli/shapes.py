@@ -22,7 +22,7 @@ def command(mechanism: str, sizes: tuple[str, ...]) -> None:
     attncheck shapes multi_head batch=2 q_len=5 kv_len=7 model_dim=12 heads=3
     """
     from attncheck.report.pages import shapes_page
-    from attnref.catalogue import BY_ID
+    from attncheck.shapes.catalogue import BY_ID
 
     if mechanism not in BY_ID:
         raise UsageError(

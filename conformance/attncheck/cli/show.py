@@ -16,21 +16,21 @@ def command(name: str) -> None:
 
 def page(name: str) -> list[str]:
     """The page of whatever has that name. Raises UsageError if nothing has."""
-    from attncheck.checks import CHECKS
+    from attncheck.checks import every_check
     from attncheck.defects import DEFECTS
     from attncheck.report.pages import check_page, defect_page, mechanism_page
-    from attnref import MECHANISMS
+    from attncheck.shapes.catalogue import mechanisms
 
-    for mechanism in MECHANISMS:
+    for mechanism in mechanisms():
         if mechanism.id == name:
             return mechanism_page(mechanism, DEFECTS)
-    for check in CHECKS:
+    for check in every_check():
         if check.id == name:
-            return check_page(check, MECHANISMS)
+            return check_page(check, mechanisms())
     for defect in DEFECTS:
         if defect.id == name:
             return defect_page(defect)
-    known = [*(m.id for m in MECHANISMS), *(c.id for c in CHECKS), *(d.id for d in DEFECTS)]
+    known = [*(m.id for m in mechanisms()), *(c.id for c in every_check()), *(d.id for d in DEFECTS)]
     raise UsageError(
         f"no mechanism, check or defect is called {name!r}{did_you_mean(name, known)} "
         "(attncheck list mechanisms, list checks and list defects show all)"

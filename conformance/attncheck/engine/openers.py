@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import cast
 
 from attncheck.model.errors import UsageError
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import Adapter, Reference
-from attnref.catalogue import BY_ID
 
 
 def open_reference(mechanism: str) -> Adapter:

@@ -12,13 +12,13 @@ from attncheck.engine.request import Request
 from attncheck.engine.session import Inquiry, Limits
 from attncheck.model.errors import UsageError
 from attncheck.model.nearest import did_you_mean
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.frameworks.bridges import dtypes_of
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.opening import find_for
 from attncheck.targets.subject import Subject
 from attnref import Mechanism
-from attnref.catalogue import BY_ID
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 Tell = Callable[[str], None]

@@ -8,7 +8,7 @@ from typing import Any
 from attncheck.engine.opening import Opened
 from attncheck.engine.request import Request
 from attncheck.engine.session import Inquiry, Limits, Session, TargetTroubleError
-from attnref.catalogue import BY_ID
+from attncheck.shapes.catalogue import BY_ID
 
 # What a run spends on a proof beside its checks.
 SECONDS_IN_A_RUN = 3.0

@@ -14,11 +14,11 @@ from attncheck.engine.sharded import Sharded
 from attncheck.model.case import Case, Scalar
 from attncheck.model.errors import UsageError
 from attncheck.model.finding import Finding
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.tolerance import RIGHT, difference
 from attncheck.targets.ask import Answer
 from attncheck.targets.sharding import SHARDED, bounds
 from attncheck.targets.subject import Subject
-from attnref.catalogue import BY_ID
 
 
 def sharded(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> tuple[Subject, Sharded]:

@@ -10,6 +10,7 @@ from attncheck.engine.telling import Lines, Questions
 from attncheck.engine.torchcode import NoWordsError
 from attncheck.engine.tracing import literal, source_of
 from attncheck.model.finding import Finding
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.ask import Ask
 from attncheck.targets.found import Found
 from attncheck.targets.phrasing import (
@@ -20,7 +21,6 @@ from attncheck.targets.phrasing import (
     result_texts,
 )
 from attncheck.targets.placing import Placement
-from attnref.catalogue import BY_ID
 
 _WIDTH = 118
 _CHILD = """if len(sys.argv) == 1:
@@ -73,7 +73,7 @@ class Script:
         head += ["import torch"]
         imported, called = self.told.reference
         if f"{called}(" in text and self.told.judged_by_the_reference:
-            head.append(f"from attnref.mechanisms.{self.found.mechanism} import {imported} as {called}")
+            head.append(f"from {BY_ID[self.found.mechanism].call.__module__} import {imported} as {called}")
         return "\n".join([f'"""{self.check.id}: {self.check.claim}."""', *head, *imports, text]) + "\n"
 
     def _build(self, name: str) -> str:

@@ -12,12 +12,12 @@ from attncheck.engine.recording import REFERENCE_FAMILIES, Recording, variable
 from attncheck.engine.torchcode import LAYOUTS, NoWordsError, edited, made
 from attncheck.engine.tracing import source_of
 from attncheck.model.recipe import Recipe
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.tensors import make
 from attncheck.targets.ask import Ask
 from attncheck.targets.found import Found, value_of
 from attncheck.targets.phrasing import mask_text
 from attncheck.targets.placing import Placement
-from attnref.catalogue import BY_ID
 
 Lines = list[str]
 

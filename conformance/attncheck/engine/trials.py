@@ -15,10 +15,10 @@ from attncheck.engine.request import Budget
 from attncheck.engine.score import Accusation, Acquittal, Trial
 from attncheck.model.case import Case
 from attncheck.model.verdict import Family, Verdict
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.sizes import value
 from attncheck.targets.adapter import Reference
 from attncheck.targets.subject import Subject
-from attnref.catalogue import BY_ID
 
 # Cases of a check that are judged before the next check has its turn; the last round is what is left.
 ROUNDS = (1, 3, 8, 16, 1000)

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from attncheck.model.case import Scalar
 from attncheck.model.recipe import Kind, Recipe
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import Interface, first_tensor, signature_of
 from attncheck.targets.frameworks.crossing import crossed
@@ -22,7 +23,6 @@ from attncheck.targets.normalising import Norm
 from attncheck.targets.placing import Placement
 from attnref import Mechanism
 from attnref._signature import TensorShape
-from attnref.catalogue import BY_ID
 
 
 @dataclass(frozen=True)

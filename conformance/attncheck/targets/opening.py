@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from attncheck.model.errors import NoAdapterError, UsageError
+from attncheck.shapes.catalogue import BY_ID, mechanisms
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.discover import discover
 from attncheck.targets.found import Found, adapter_from_json
@@ -18,7 +19,6 @@ from attncheck.targets.recognising import likely_mechanisms
 from attncheck.targets.trying import runs
 from attncheck.targets.written import written_adapter
 from attnref import Mechanism
-from attnref.catalogue import BY_ID, MECHANISMS
 
 Tell = Callable[[Mapping[str, object]], None]
 
@@ -101,7 +101,7 @@ def _found_for(
             return found
         candidates.append(found)
     if not candidates:
-        listed = ", ".join(m.id for m in likely or MECHANISMS)
+        listed = ", ".join(m.id for m in likely or mechanisms())
         raise NoAdapterError(
             f"{name} fits no mechanism that its name or arguments suggest ({listed}); name one with --mechanism"
         )

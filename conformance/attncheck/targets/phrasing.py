@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attncheck.model.case import Scalar
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.found import Argument, Found, value_of
 from attncheck.targets.layouts import layout
 from attncheck.targets.masks import MaskForm
 from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement
-from attnref.catalogue import BY_ID
 
 WIDTH = 110
 # A head's share of a weight, in fewer words than the pattern's.

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from attncheck.model.case import Scalar
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.shapes.expressions import Expression, bind, names_in
 from attncheck.shapes.question import Question, Sizes
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.found import Found, adapter_from_json
 from attncheck.targets.loading import load
 from attncheck.targets.subject import Subject, default_options, rank_for, rules_of
-from attnref.catalogue import BY_ID
 
 Tell = Callable[[Mapping[str, object]], None]
 

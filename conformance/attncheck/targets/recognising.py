@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from attncheck.shapes.catalogue import BY_ID, mechanisms
 from attncheck.targets.calling import parameters_of
-from attnref import MECHANISMS, Mechanism
-from attnref.catalogue import BY_ID
+from attnref import Mechanism
 
 # Words in a target's name that speak for a mechanism, all of one pattern in lower case.
 _WORDS: Mapping[str, str] = {
@@ -36,8 +36,8 @@ def likely_mechanisms(target: Any, name: str) -> list[Mechanism]:
     """Mechanisms that the name suggests, the longest match first, then those its arguments fit."""
     word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.rpartition(":")[2].rpartition(".")[2]).lower()
     scored = []
-    for mechanism in MECHANISMS:
-        match = re.search(_WORDS.get(mechanism.id, "^$"), word)
+    for mechanism in mechanisms():
+        match = re.search(_WORDS.get(mechanism.id) or mechanism.id.replace("_", "_?"), word)
         if match:
             scored.append((-len(match.group()), mechanism))
     suggested = [m for _, m in sorted(scored, key=lambda pair: pair[0])]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.found import Found
 from attncheck.targets.phrasing import (
     WIDTH,
@@ -15,7 +16,6 @@ from attncheck.targets.phrasing import (
     result_texts,
 )
 from attncheck.targets.placing import Placement
-from attnref.catalogue import BY_ID
 
 
 def rendered(found: Found, target: str) -> str:

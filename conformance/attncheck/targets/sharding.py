@@ -17,12 +17,12 @@ from torch.nn.functional import pad
 
 from attncheck.model.case import Scalar
 from attncheck.model.errors import UsageError
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import Adapter, Interface, signature_of
 from attncheck.targets.calling import parameters_of
 from attncheck.targets.loading import load
 from attncheck.targets.names import CAUSAL, SCALE, SOFT_CAP
 from attnref import Mechanism
-from attnref.catalogue import BY_ID
 
 # Axes along which the tensors of a function are dealt out.
 SHARDED = ("q_len", "kv_len")

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from attncheck.model.case import Scalar
 from attncheck.model.errors import UsageError
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import Interface, signature_of
 from attncheck.targets.found import randomise
 from attnref import Mechanism
-from attnref.catalogue import BY_ID
 
 
 @dataclass(frozen=True)
