@@ -64,6 +64,11 @@ _UNDERSTANDING = (
         help="Findings that are known, with reasons; they do not count.  [default: none]",
     ),
     click.option(
+        "--update-known",
+        is_flag=True,
+        help="Write the findings of this run into the file of --known.  [default: off]",
+    ),
+    click.option(
         "--strict",
         is_flag=True,
         help="Documented variants are findings too.  [default: they deviate, exit 0]",
@@ -166,7 +171,7 @@ _OUTPUT = (
     ),
 )
 
-_OF_OUTPUT = ("report", "junit", "markdown", "quiet", "verbose")
+_OF_OUTPUT = ("report", "junit", "markdown", "quiet", "verbose", "update_known")
 
 
 def run_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -177,6 +182,12 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
         output = {name: given.pop(name) for name in _OF_OUTPUT}
         if output["quiet"] and output["verbose"]:
             raise UsageError("--quiet and --verbose contradict each other; leave one out")
+        if output.pop("update_known"):
+            if given["known"] is None:
+                raise UsageError("--update-known: say which file it writes by --known FILE")
+            # What is listed counts in this run, or it would go unseen; and the run can be repeated.
+            output["update_known"], given["known"] = given["known"], None
+            given["seed"] = given["seed"] or 0
         function(targets=targets, make_request=functools.partial(_request, given=given), **output)
 
     for option in reversed((*_UNDERSTANDING, *_EXTENT, *_LIMITS, *_OUTPUT)):

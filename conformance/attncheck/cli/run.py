@@ -35,9 +35,17 @@ The exit code is the gravest of all targets: 2, then 1, then 3, then 0.
 @click.command("run", short_help="Judge targets.", help=_EXAMPLES)
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @run_options
-def command(targets: tuple[str, ...], make_request: Callable[[str], Request], **output: Any) -> None:
+def command(
+    targets: tuple[str, ...],
+    make_request: Callable[[str], Request],
+    update_known: str | None = None,
+    **output: Any,
+) -> None:
+    _require_folder("--known", update_known)
     with _outputs(**output) as (listeners, reports):
         codes = [_one(target, make_request, listeners, reports) for target in targets]
+    if update_known is not None:
+        codes = [_updated(update_known, reports), *(code for code in codes if code > 1)]
     raise SystemExit(next(code for code in _GRAVEST_FIRST if code in codes))
 
 
@@ -64,6 +72,16 @@ def _one(
         return 3
     reports.append(report)
     return report.exit_code
+
+
+def _updated(path: str, reports: Sequence[Report]) -> int:
+    """Write the findings into the file; 1 if a reason is still to be written."""
+    from attncheck.engine.known_deviations import UNSAID, update_known
+
+    entries = update_known(path, reports)
+    unsaid = sum(entry["reason"] == UNSAID for entry in entries)
+    click.echo(f"{path}: {len(entries)} known, {unsaid} of them without a reason")
+    return 1 if unsaid else 0
 
 
 @contextlib.contextmanager

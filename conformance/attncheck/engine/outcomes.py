@@ -1,9 +1,7 @@
-"""What turns raw verdicts into those that count: expectations, certainty of the adapter, known deviations."""
+"""What turns raw verdicts into those that count: expectations, and how certain the adapter is."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from attncheck.checks.check import Check
 from attncheck.engine.request import Request
@@ -88,47 +86,3 @@ def import_trouble(error: TargetTroubleError) -> Verdict:
         f"{trouble} (while: {where})", Case({}), kind=f"raises {trouble.kind}",
     )  # fmt: skip
     return Verdict("can_be_imported", "shape", "failed", cases=1, planned=1, findings=(finding,))
-
-
-def with_known(request: Request, verdicts: list[Verdict]) -> list[Verdict]:
-    """Failures that a file of known deviations lists become `known`; an entry that no longer fails is a failure."""
-    if request.known is None:
-        return verdicts
-    entries = read_known(request.known)
-    target = str(request.target)
-    mine = {e["check"]: e["reason"] for e in entries if e["target"] == target}
-    result = []
-    for verdict in verdicts:
-        reason = mine.pop(verdict.check, None)
-        if reason is None:
-            result.append(verdict)
-        elif verdict.outcome == "failed":
-            result.append(replace(verdict, outcome="known", reason=reason))
-        else:
-            result.append(
-                _stale(verdict.check, f"{verdict.outcome} now, though {request.known} says: {reason}")
-            )
-    return result + [_stale(check, f"{request.known} names a check that did not run") for check in mine]
-
-
-def _stale(check: str, what: str) -> Verdict:
-    finding = Finding(
-        check, "a known deviation still deviates", "a failure", what, Case({}), kind="stale entry"
-    )
-    return Verdict(check, "law", "failed", cases=1, planned=1, findings=(finding,))
-
-
-def read_known(path: str) -> list[dict[str, str]]:
-    """The entries of a file of known deviations. Raises UsageError if it is none."""
-    try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"--known {path}: there is no such file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"--known {path}: {error}") from None
-    entries = data.get("known", [])
-    for entry in entries:
-        missing = [name for name in ("check", "target", "reason") if not entry.get(name)]
-        if missing:
-            raise UsageError(f"--known {path}: an entry lacks {', '.join(missing)}: {entry}")
-    return list(entries)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from attncheck.checks import BY_ID, CHECKS, Check
+from attncheck.checks import Check, every_check
 from attncheck.checks.check import speaks_of
 from attncheck.engine.beside import Beside
 from attncheck.engine.events import (
@@ -25,6 +25,7 @@ from attncheck.engine.events import (
 )
 from attncheck.engine.explaining import Scripts, explained
 from attncheck.engine.judging import Known, judge
+from attncheck.engine.known_deviations import KnownDeviations
 from attncheck.engine.observing import observe
 from attncheck.engine.opening import Opened, open_target
 from attncheck.engine.outcomes import (
@@ -32,7 +33,6 @@ from attncheck.engine.outcomes import (
     expected_conventions,
     import_trouble,
     variant_verdict,
-    with_known,
 )
 from attncheck.engine.plan import cases
 from attncheck.engine.ranks import naming_ranks
@@ -58,9 +58,10 @@ def replay(report: Report) -> Report:
     for name in ("dtypes", "checks", "skip", "families"):
         fields[name] = tuple(fields.get(name, ()))  # type: ignore[arg-type]  # lists in a report
     request = Request(**{**fields, "seed": report.header.seed, "known": None})  # type: ignore[arg-type]  # written by _header
-    failed = {v.check: [f.case for f in v.findings] for v in report.failed if v.check in BY_ID}
+    known = {check.id: check for check in every_check()}
+    failed = {v.check: [f.case for f in v.findings] for v in report.failed if v.check in known}
     with _one_thread():
-        return _run(request, (), [BY_ID[check] for check in failed], failed)
+        return _run(request, (), [known[check] for check in failed], failed)
 
 
 @contextlib.contextmanager
@@ -76,12 +77,13 @@ def _one_thread() -> Iterator[None]:
 
 def chosen(request: Request) -> list[Check]:
     """The checks that a request asks for. Raises UsageError for an unknown one."""
+    known = {check.id: check for check in every_check()}
     for name in (*request.checks, *request.skip):
-        if name not in BY_ID:
+        if name not in known:
             raise UsageError(
-                f"unknown check {name!r}{did_you_mean(name, BY_ID)} (attncheck list checks shows all {len(BY_ID)})"
+                f"unknown check {name!r}{did_you_mean(name, known)} (attncheck list checks shows all {len(known)})"
             )
-    wanted = [c for c in CHECKS if not request.checks or c.id in request.checks or c.basic]
+    wanted = [c for c in known.values() if not request.checks or c.id in request.checks or c.basic]
     wanted = [c for c in wanted if not request.families or c.family in request.families or c.basic]
     return [c for c in wanted if c.id not in request.skip]
 
@@ -93,11 +95,12 @@ def _run(
         for listener in listeners:
             listener(event)
 
-    seed = request.seed if request.seed is not None else random.SystemRandom().randrange(10**6)
+    listed = KnownDeviations.of(request.known, str(request.target))
+    seed = _seed(request)
     try:
         opened = open_target(request)
     except TargetTroubleError as error:
-        return _unopened(request, seed, error, tell)
+        return _unopened(request, seed, listed.settled(import_trouble(error)), tell)
     try:
         header = _header(request, seed, opened)
         checks = [c for c in checks if speaks_of(c, opened.subject)]
@@ -105,13 +108,21 @@ def _run(
         conventions = observe(opened.subject, opened.executor, seed)
         tell(ConventionsFound(conventions))
         verdicts = [*expected_conventions(request, conventions), *variant_verdict(opened.subject, request)]
-        verdicts += _judge_all(request, seed, opened, checks, again, tell)
-        verdicts = with_known(request, verdicts)
+        verdicts = [listed.settled(verdict) for verdict in verdicts]
+        verdicts += _judge_all(request, seed, opened, checks, again, tell, listed)
+        verdicts += listed.unmet()
     finally:
         opened.executor.close()
     report = Report(header, conventions, tuple(verdicts))
     tell(RunFinished(report))
     return report
+
+
+def _seed(request: Request) -> int:
+    """The seed asked for; else one that nobody can guess, or, where findings are listed, always the same."""
+    if request.seed is not None:
+        return request.seed
+    return 0 if request.known else random.SystemRandom().randrange(10**6)
 
 
 @dataclass
@@ -122,6 +133,7 @@ class _Judging:
     opened: Opened
     tell: Listener
     plan: Callable[[Check], Sequence[Case]]
+    listed: KnownDeviations
     known: Known = field(default_factory=Known)
     scripts: Scripts = field(default_factory=Scripts)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
@@ -134,6 +146,7 @@ class _Judging:
         verdict = certain(self.opened.subject, check, verdict)
         if verdict.outcome == "failed" and self.request.explain:
             verdict = _explain(check, verdict, self.opened, self.known, self.scripts, self.request, self.tell)
+        verdict = self.listed.settled(verdict)
         self.verdicts[check.id] = verdict
         self.tell(CheckFinished(verdict))
 
@@ -145,13 +158,14 @@ def _judge_all(
     checks: list[Check],
     again: dict[str, list[Case]],
     tell: Listener,
+    listed: KnownDeviations,
 ) -> list[Verdict]:
     """The verdicts in the order of the checks; basics are judged first, what is slow is waited for last."""
 
     def plan(check: Check) -> Sequence[Case]:
         return again.get(check.id) or cases(check, opened.subject, request.budget, seed)
 
-    judging = _Judging(request, opened, tell, plan)
+    judging = _Judging(request, opened, tell, plan, listed)
     basic = [check for check in checks if check.basic]
     slow = [check for check in checks if check.most and not check.basic]
     unproved: list[tuple[Check, Verdict]] = []
@@ -253,7 +267,7 @@ def _invocation(request: Request) -> dict[str, object]:
     return {**fields, "target": target_name(request)}
 
 
-def _unopened(request: Request, seed: int, error: TargetTroubleError, tell: Listener) -> Report:
+def _unopened(request: Request, seed: int, verdict: Verdict, tell: Listener) -> Report:
     """The report of a target whose import or construction ends its process."""
     header = Header(
         target_name(request),
@@ -263,7 +277,6 @@ def _unopened(request: Request, seed: int, error: TargetTroubleError, tell: List
         versions=versions(),
         invocation=_invocation(request),
     )
-    verdict = import_trouble(error)
     for event in (RunStarted(header, (verdict.check,)), CheckFinished(verdict)):
         tell(event)
     report = Report(header, {}, (verdict,))

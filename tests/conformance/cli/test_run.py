@@ -245,3 +245,35 @@ def test_the_report_is_written_while_the_run_goes_on(engine, make_report, make_p
 
     # After: header, conventions, check started, check finished, footer.
     assert seen == [1, 2, 2, 3, 4]
+
+
+def test_the_known_file_is_written_on_request(engine, make_report, make_failed, tmp_path):
+    path = tmp_path / "known.toml"
+    engine.results = [make_report(make_failed())]
+
+    result = attncheck("run", "my_file.py:Broken", "--known", str(path), "--update-known")
+
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == f"{path}: 1 known, 1 of them without a reason"
+    assert 'reason = "say why, in a sentence"' in path.read_text()
+    (request,) = engine.requests
+    assert (request.known, request.seed) == (None, 0)
+
+
+def test_a_known_file_whose_reasons_are_all_said_ends_with_0(engine, make_report, make_failed, tmp_path):
+    path = tmp_path / "known.toml"
+    engine.results = [make_report(make_failed()), make_report(make_failed())]
+    attncheck("run", "my_file.py:Broken", "--known", str(path), "--update-known")
+    path.write_text(path.read_text().replace("say why, in a sentence", "upstream"))
+
+    result = attncheck("run", "my_file.py:Broken", "--known", str(path), "--update-known", "--seed", "5")
+
+    assert result.exit_code == 0, result.output
+    assert engine.requests[-1].seed == 5
+
+
+def test_updating_without_a_file_is_a_usage_error():
+    result = attncheck("run", "my_file.py:Broken", "--update-known")
+
+    assert result.exit_code == 2
+    assert "--known FILE" in result.output
