@@ -257,7 +257,8 @@ def _wrapped_by_torch(new: object, old: object) -> bool:
 
 
 def _described(interface: Interface) -> dict[str, object]:
-    return {n: dict(v) if isinstance(v, Mapping) else v for n, v in vars(interface).items()}
+    described = {n: dict(v) if isinstance(v, Mapping) else v for n, v in vars(interface).items()}
+    return {**described, "norms": [vars(norm) for norm in interface.norms]}
 
 
 def _one_line(error: BaseException) -> str:

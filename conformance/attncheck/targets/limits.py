@@ -18,6 +18,7 @@ Sizes = Mapping[str, int]
 _STEPS = (2, 4, 8, 16, 32, 64)
 _MOST = 80
 _OUTPUT = "output.weight"
+_WIDTHS = ("head_dim", "v_dim", "model_dim", "query_size", "key_size", "value_size")
 _SQUARE = "heads == 1 and v_dim == model_dim"
 
 
@@ -78,7 +79,8 @@ def with_vanishing_output(found: Found, target: Any, mechanism: Mechanism) -> Fo
     placed = [p for p in found.placements if p.roles == (_OUTPUT,)]
     if not placed:
         return found
-    case = case_for(found, mechanism, {"heads": 1, "head_dim": 12, "v_dim": 12, "model_dim": 12})
+    # Where all widths are one, whatever has to differ for an output layer to be there does not.
+    case = case_for(found, mechanism, {"heads": 1, **dict.fromkeys(_WIDTHS, 12)})
     if case is None or "heads" not in case.names or not value(_SQUARE, case.names):
         return found
     built = _built(FoundAdapter(found, target), case.names)

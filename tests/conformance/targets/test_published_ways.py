@@ -20,10 +20,11 @@ def attended(q: Tensor, k: Tensor, v: Tensor, heads: int, hidden: Tensor | None 
     return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
-def judged(target: type[nn.Module], mechanism: str, *checks: str) -> Report:
-    """The verdicts of some checks on a class that lives here."""
+def judged(target: type[nn.Module] | str, mechanism: str, *checks: str) -> Report:
+    """The verdicts of some checks on a class that lives here, or in a process of its own by its path."""
+    isolate = isinstance(target, str)
     return run(
-        Request(target, mechanism, checks=checks, budget="quick", seed=0, isolate=False, explain=False)
+        Request(target, mechanism, checks=checks, budget="quick", seed=0, isolate=isolate, explain=False)
     )
 
 
@@ -302,3 +303,32 @@ def test_a_mistake_after_a_norm_is_found() -> None:
     report = judged(NormFirstUnscaled, "multi_head", "matches_the_reference")
 
     assert [v.check for v in report.failed] == ["matches_the_reference"]
+
+
+class ProjectedIfOthersDiffer(nn.Module):
+    """The output layer stands unless there is one head and the output is as wide as the input."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int, dim_out: int) -> None:
+        super().__init__()
+        inner = heads * dim_head
+        self.heads = heads
+        self.to_qkv = nn.Linear(dim, 3 * inner, bias=False)
+        self.to_out = nn.Linear(inner, dim_out) if heads > 1 or dim != dim_out else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.to_qkv(x).chunk(3, dim=-1)
+        out: Tensor = self.to_out(attended(q, k, v, self.heads))
+        return out
+
+
+def test_an_output_layer_is_missed_only_where_what_comes_back_has_another_shape() -> None:
+    report = judged(ProjectedIfOthersDiffer, "multi_head")
+
+    assert not any("to_out.weight" in f.actual for v in report.failed for f in v.findings)
+    assert {v.check for v in report.failed} <= {"output_has_the_right_shape"}
+
+
+def test_norms_inside_are_told_by_a_process_of_its_own() -> None:
+    report = judged(f"{__file__}:NormFirst", "multi_head", "matches_the_reference")
+
+    assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == "passed"
