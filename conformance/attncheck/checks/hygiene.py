@@ -73,7 +73,7 @@ def _halved(subject: Subject, case: Case, ask: Ask) -> Ask:
     return shorter
 
 
-@check("hygiene", "the output is memory of its own", share=0.3, rank=64, asks="memory")
+@check("hygiene", "the output is memory of its own", rank=64, asks="memory")
 def output_owns_its_memory(subject: Subject, case: Case) -> Trial:
     """Writing into the output must not write into an input."""
     (answer,) = yield [subject.ask(case)]

@@ -151,6 +151,12 @@ def plans(axes: tuple[str, ...], base: Mapping[str, int], large: int) -> list[di
     made += [{"kernel": k} for k in (5, 7) if "kernel" in axes]
     made += [{"stride": s} for s in (2, 3) if "stride" in axes]
     made += [{"heads": h} for h in (2, 4) if "heads" in axes]
+    # As in self-attention: whatever stands in another's place fits.
+    made += (
+        [{"q_len": base["kv_len"], "query_size": base["key_size"], "value_size": base["key_size"]}]
+        if {"q_len", "kv_len", "query_size", "key_size"} <= set(axes)
+        else []
+    )
     # As wide as what it is projected to: a projection that is left out fits.
     made += (
         [{"value_size": base["heads"] * base["v_dim"]}]
