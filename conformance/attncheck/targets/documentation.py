@@ -60,18 +60,51 @@ def _functions(target: Any) -> tuple[Any, ...]:
 
 def _polarities(target: Any, mask: str) -> list[tuple[str, str]]:
     """Sentences on what an entry of this argument means; those below its own name count first."""
-    own: list[tuple[str, str]] = []
-    general: list[tuple[str, str]] = []
     others = _arguments(target) - {mask}
+    own = list(_own_lines(target, mask, others))
+    general = [
+        line for line in _prose(target)
+        if line not in own and _first_word(line) not in others and re.search(r"\b\w*masks?\b", line)
+    ]  # fmt: skip
+    return _said(own) or _said(general)
+
+
+def _said(lines: list[str]) -> list[tuple[str, str]]:
+    sentences = [sentence for line in lines for sentence in _sentences(line)]
+    return [(option, sentence) for sentence in sentences if (option := _meaning(sentence))]
+
+
+def documented_ranks(target: Any, mask: str) -> set[int]:
+    """How many axes the mask has, as shapes below its name say; empty if none does."""
+    others = _arguments(target) - {mask}
+    ranks: set[int] = set()
+    for line in _own_lines(target, mask, others):
+        for shape in re.findall(r"[(\[]([^()\[\]]*,[^()\[\]]*)[)\]]", line):
+            axes = [axis.strip(" `'\"") for axis in shape.split(",") if axis.strip()]
+            if all(re.fullmatch(r"[\w.]+(?:\s*[*x·]\s*[\w.]+)*", axis) for axis in axes):
+                ranks.add(len(axes))
+    return ranks
+
+
+def tells_ranks_apart(target: Any, mask: str) -> bool:
+    """Whether the source asks how many axes this argument has."""
+    asked = rf"\b{re.escape(mask)}\s*\.\s*(?:dim\(|ndim\b|ndimension\()|len\({re.escape(mask)}\.shape"
+    return re.search(asked, _source(_functions(target)[-1])) is not None
+
+
+def _own_lines(target: Any, mask: str, others: set[str]) -> Iterator[str]:
+    """Prose from a line that begins with the argument's name to one that begins with another's."""
     speaks = False
     for line in _prose(target):
-        named = re.match(r"[\s#*:`-]*(?:param\s+)?`*(\w+)`*", line)
-        first = named[1] if named else ""
+        first = _first_word(line)
         speaks = first == mask or (speaks and first not in others)
-        if speaks or (first not in others and re.search(r"\b\w*masks?\b", line)):
-            said = [(option, sentence) for sentence in _sentences(line) if (option := _meaning(sentence))]
-            (own if speaks else general).extend(said)
-    return own or general
+        if speaks:
+            yield line
+
+
+def _first_word(line: str) -> str:
+    named = re.match(r"[\s#*:`-]*(?:param\s+)?`*(\w+)`*", line)
+    return named[1] if named else ""
 
 
 def _sentences(line: str) -> list[str]:

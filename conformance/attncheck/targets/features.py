@@ -12,13 +12,16 @@ from attncheck.model.case import Case
 from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.calling import parameters_of
-from attncheck.targets.documentation import documented
+from attncheck.targets.documentation import documented, documented_ranks, tells_ranks_apart
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.masks import MaskForm, forms
 from attncheck.targets.names import BIASES, CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, is_mask
 from attncheck.targets.trying import SIZE_SETS, Try, agrees, attempt, case_for, instance_of, subject_of
 from attnref import Mechanism
+
+# Sizes at which many a mix-up of axes goes unseen.
+COINCIDENT = {"batch": 3, "heads": 3, "q_len": 5, "kv_len": 5}
 
 
 def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
@@ -158,17 +161,42 @@ def _with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
         if trial is None or not trial.ran:
             continue
         if agrees(trial.gap):
+            spoken = _of_documented_rank(candidates, form, target)
+            if spoken is not form:
+                return _with_polarity(_masked(found, spoken), spoken)
             return _with_polarity(_also_per_query(tried, form, target, mechanism), form)
         ranked.append((trial.gap, index, tried))
     if not ranked:
-        spoken = next(
-            (form for form in candidates if form.polarity == "lengths" and "len" in form.argument), None
-        )
-        # Lengths by name that no call can take: that is for the judge to say.
-        return _masked(found, spoken) if spoken else found
+        return _with_mask_at_coincidences(found, target, mechanism, candidates)
     # None agrees: a mistake in the masking, or in everything. The nearest form is judged.
     _, index, nearest = min(ranked, key=lambda r: (round(r[0], 6), r[1]))
     return _with_polarity(nearest, candidates[index])
+
+
+def _of_documented_rank(candidates: list[MaskForm], form: MaskForm, target: Any) -> MaskForm:
+    """The form that agrees, or one of the rank that is documented, if no form of that rank agrees."""
+    ranks = documented_ranks(target, form.argument)
+    alike = [
+        c
+        for c in candidates
+        if c.argument == form.argument and c.rank in ranks and c.polarity == form.polarity
+    ]
+    return form if form.rank in ranks or not alike else min(alike, key=lambda c: c.folded)
+
+
+def _with_mask_at_coincidences(
+    found: Found, target: Any, mechanism: Mechanism, candidates: list[MaskForm]
+) -> Found:
+    """A mask that no call can take unless sizes coincide, or lengths by name: for the judge to say."""
+    for form in candidates:
+        tried = _masked(found, form)
+        case = case_for(
+            tried, mechanism, COINCIDENT, masking="padding_mask" if form.maskings else "random_mask"
+        )
+        if case is not None and (trial := attempt(tried, target, case)).ran and agrees(trial.gap):
+            return _with_polarity(tried, form)
+    spoken = next((f for f in candidates if f.polarity == "lengths" and "len" in f.argument), None)
+    return _masked(found, spoken) if spoken else found
 
 
 def _also_per_query(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> Found:
@@ -178,6 +206,12 @@ def _also_per_query(found: Found, form: MaskForm, target: Any, mechanism: Mechan
     wider = replace(form, axes=("batch", "q_len"))
     tried = replace(found, mask=wider)
     case = _case(tried, mechanism, masking="random_mask")
+    if case is not None and attempt(tried, target, case).ran:
+        return tried
+    if not tells_ranks_apart(target, form.argument):
+        return found
+    # It means to take such lengths, and takes them where sizes coincide.
+    case = case_for(tried, mechanism, COINCIDENT, masking="random_mask")
     return tried if case is not None and attempt(tried, target, case).ran else found
 
 
@@ -250,7 +284,12 @@ def _with_bias(found: Found, target: Any, mechanism: Mechanism) -> Found:
         trial = _try_mask(hiding, target, mechanism, hiding.mask) if hiding.mask else None
         if not torch_like and (trial is None or not agrees(trial.gap)):
             return found
-    return tried if _runs(tried, target, mechanism, {"bias": True}) else found
+    coincident = case_for(tried, mechanism, COINCIDENT, options={"bias": True})
+    runs = _runs(tried, target, mechanism, {"bias": True}) or (
+        # A bias by name that is taken where lengths are equal is meant to be taken everywhere.
+        own is not None and coincident is not None and attempt(tried, target, coincident).ran
+    )
+    return tried if runs else found
 
 
 def _with_dropout(found: Found, target: Any, mechanism: Mechanism) -> Found:

@@ -26,6 +26,11 @@ class MaskForm:
     folded: bool = False
 
     @property
+    def rank(self) -> int:
+        """How many axes the target is given."""
+        return 1 if self.polarity == "lengths" else len(self.axes) - self.folded
+
+    @property
     def varies(self) -> tuple[str, ...]:
         """Axes over which the reference's mask may vary so that this form can say it."""
         return tuple(axis for axis in self.axes if axis != "1")

@@ -102,7 +102,19 @@ MASKS = ("mask", "attn_mask", "attention_mask", "key_padding_mask", "valid_lens"
          "key_padding", "lens", "bias_mask", "attend_mask", "allowed", "keep", "visible", "ignore_mask", "additive_mask",
          "seq_lens", "seq_lengths", "kv_lens", "key_lengths", "key_lens", "n_valid", "keep_mask", "blocked", "memory_mask",
          "encoder_mask", "encoder_attention_mask", "tgt_mask", "causal_mask", "memory_key_padding_mask", "m", "bias")  # fmt: skip
-BIASES = ("bias", "attn_bias", "position_bias", "logit_bias", "additive_bias", "score_bias", "rel_pos_bias")
+BIASES = (
+    "bias",
+    "attn_bias",
+    "attention_bias",
+    "rel_bias",
+    "relative_bias",
+    "logits_bias",
+    "position_bias",
+    "logit_bias",
+    "additive_bias",
+    "score_bias",
+    "rel_pos_bias",
+)
 CAUSAL = ("causal", "is_causal", "use_causal_mask", "autoregressive", "masked", "is_decoder", "use_causal", "decoder",
           "unidirectional", "look_ahead", "causal_mask", "causal_attention", "mask_future")  # fmt: skip
 NEED_WEIGHTS = ("need_weights", "return_attention", "output_attentions", "return_weights", "return_attn",

@@ -110,3 +110,44 @@ def dropped_by_a_module(q: Tensor, k: Tensor, v: Tensor, dropout: nn.Module | No
 def test_dropout_is_handed_over_as_the_rate_or_the_module_that_is_taken() -> None:
     assert found(dropped_by_a_rate).switches["dropout"] == "dropout_p=dropout"
     assert found(dropped_by_a_module).switches["dropout"] == "dropout=torch.nn.Dropout(dropout)"
+
+
+def biased_the_other_way_round(q: Tensor, k: Tensor, v: Tensor, attn_bias: Tensor | None = None) -> Tensor:
+    logits = q @ k.mT * q.shape[-1] ** -0.5
+    return torch.softmax(logits if attn_bias is None else logits + attn_bias.mT, dim=-1) @ v
+
+
+def test_a_bias_that_is_taken_only_where_lengths_are_equal_is_judged() -> None:
+    assert found(biased_the_other_way_round).biased == "attn_bias"
+
+
+def masked_where_batch_is_heads(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """mask: (batch, q_len, kv_len), True attends."""
+    return attended(q, k, v, None if mask is None else mask.unsqueeze(0))
+
+
+def masked_in_each_sample(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """mask: (batch, q_len, kv_len), True attends."""
+    return attended(q, k, v, None if mask is None else mask.unsqueeze(1))
+
+
+@pytest.mark.parametrize("function", [masked_where_batch_is_heads, masked_in_each_sample])
+def test_a_mask_has_the_rank_that_is_documented(function: Attention) -> None:
+    seen = found(function)
+
+    assert seen.mask is not None
+    assert seen.mask.axes == ("batch", "q_len", "kv_len")
+
+
+def lengths_of_either_rank(q: Tensor, k: Tensor, v: Tensor, valid_lens: Tensor | None = None) -> Tensor:
+    if valid_lens is None:
+        return attended(q[:, None], k[:, None], v[:, None], None)[:, 0]
+    lens = valid_lens[:, None, None] if valid_lens.dim() == 1 else valid_lens[:, None, :]
+    return attended(q[:, None], k[:, None], v[:, None], (torch.arange(k.shape[1]) < lens)[:, None])[:, 0]
+
+
+def test_lengths_of_every_query_are_judged_where_the_source_speaks_of_them() -> None:
+    seen = discover(lengths_of_either_rank, BY_ID["dot_product"])
+
+    assert seen.mask is not None
+    assert seen.mask.axes == ("batch", "q_len")
