@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: check test lint pages docs browser
+.PHONY: check test lint pages docs browser selftest
 
 # Runs the suite on an implementation that many depend on: it must conform.
 check: .venv/installed
@@ -11,6 +11,10 @@ check: .venv/installed
 
 test: .venv/installed
 	$(BIN)/pytest -n $(WORKERS)
+
+# Puts every known mistake and everything that is right before the checks, under 20 seeds.
+selftest: .venv/installed
+	$(BIN)/attncheck selftest --seeds 20 --jobs $(WORKERS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

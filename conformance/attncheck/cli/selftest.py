@@ -23,7 +23,9 @@ from attncheck.model.nearest import did_you_mean
 @click.option(
     "--exhaustive", is_flag=True, help="Put every check to every mistake, not only until one finds it."
 )
-@click.option("--markdown", metavar="FILE", help="Write the tables as Markdown.")
+@click.option(
+    "--markdown", metavar="FILE", help="Write the tables as Markdown, into their place if the file has one."
+)
 def command(
     seeds: int,
     budget: str,
@@ -36,7 +38,8 @@ def command(
 
     \b
     attncheck selftest
-    attncheck selftest --seeds 20 --jobs 8 --markdown score.md
+    attncheck selftest --seeds 20 --jobs 8 --markdown README.md
+    attncheck selftest --exhaustive --budget quick --mechanism cross
 
     Exit codes: 0 all mistakes found and nothing right accused, 1 otherwise, 2 wrong usage.
     """
@@ -62,7 +65,11 @@ def command(
     for line in lines(score):
         click.echo(line)
     if markdown is not None:
-        Path(markdown).write_text(as_markdown(score), encoding="utf-8")
+        from attncheck.report.score import written_into
+
+        path = Path(markdown)
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        path.write_text(written_into(before, as_markdown(score)), encoding="utf-8")
     raise SystemExit(0 if score.passed else 1)
 
 

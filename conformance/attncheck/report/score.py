@@ -11,6 +11,10 @@ from attncheck.model.verdict import FAMILIES
 
 Rows = list[list[str]]
 
+# Between these two lines of a file the tables are replaced, and the rest is left alone.
+BEGIN = "<!-- attncheck selftest writes from here -->"
+END = "<!-- to here -->"
+
 
 def lines(score: Score) -> list[str]:
     """What a person reads."""
@@ -21,6 +25,15 @@ def markdown(score: Score) -> str:
     """The same as tables of Markdown; the checks have one of their own if each met every mistake."""
     parts = [_ruled(table(score)), "\n".join(_said(score))]
     return "\n\n".join([*parts, *([_ruled(by_check(score))] if score.exhaustive else [])]) + "\n"
+
+
+def written_into(text: str, tables: str) -> str:
+    """The text with the tables between its two marks, or the tables alone if it has none."""
+    before, begun, rest = text.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not (begun and ended):
+        return tables
+    return f"{before}{BEGIN}\n\n{tables}\n{END}{after}"
 
 
 def table(score: Score) -> Rows:

@@ -1,7 +1,7 @@
 """The score names what survives and what was accused, and counts by mechanism, family and check."""
 
 from attncheck.engine.score import Accusation, Acquittal, Score, Trial
-from attncheck.report.score import by_check, idle_checks, lines, markdown
+from attncheck.report.score import BEGIN, END, by_check, idle_checks, lines, markdown, written_into
 
 
 def a_score() -> Score:
@@ -53,3 +53,16 @@ def test_checks_have_a_table_only_if_each_met_every_mistake() -> None:
 
     assert "| check |" in markdown(a_score())
     assert "| check |" not in markdown(hurried)
+
+
+def test_a_file_with_marks_keeps_what_stands_around_them() -> None:
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+
+    written = written_into(page, "| new |\n")
+
+    assert written == f"before\n{BEGIN}\n\n| new |\n\n{END}\nafter\n"
+    assert written_into(written, "| new |\n") == written
+
+
+def test_a_file_without_marks_is_replaced_as_a_whole() -> None:
+    assert written_into("old\n", "| new |\n") == "| new |\n"

@@ -1,0 +1,45 @@
+"""Prints what the self-test costs: computing seconds by mechanism for mistakes, and for what is right.
+
+Run it as `python tests/benchmarks/selftest.py`, or name mechanisms. One process, one thread, seed 0.
+Seconds are of the processor's time, so they hardly depend on what else the machine does.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from attncheck.engine.request import BUDGETS
+from attncheck.engine.score import Score
+from attncheck.engine.selftest import selftest
+from attnref import MECHANISMS
+
+
+def costs(names: Sequence[str]) -> Table:
+    """One row a mechanism and budget: totals, means, and the dearest of both kinds."""
+    table = Table("mechanism", "budget", "mistakes", "seconds", "dearest", "right", "seconds", "dearest")
+    for name in names:
+        for budget in BUDGETS[:2]:
+            table.add_row(name, budget, *_cells(selftest(budget, (0,), (name,), jobs=1)))
+    return table
+
+
+def _cells(score: Score) -> list[str]:
+    cells = []
+    for items in (score.trials, score.right):
+        dearest = max(items, key=lambda item: item.seconds)
+        name = getattr(dearest, "defect", "") or getattr(dearest, "name", "")
+        cells += [str(len(items)), f"{sum(i.seconds for i in items):.1f}", f"{name} {dearest.seconds:.1f}"]
+    return cells
+
+
+def main() -> None:
+    """Print the table, for all mechanisms unless some are named."""
+    torch.set_num_threads(1)
+    Console().print(costs(sys.argv[1:] or [mechanism.id for mechanism in MECHANISMS]))
+
+
+if __name__ == "__main__":
+    main()
