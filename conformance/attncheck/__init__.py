@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from attncheck.model.verdict import Verdict as Verdict
     from attncheck.pytest_plugin import conforms as conforms
     from attncheck.report.jsonl import load as load
+    from attncheck.targets.frameworks.crossing import bridged as bridged
 
 _HOMES = {
     "Case": "attncheck.model.case",
@@ -23,6 +24,7 @@ _HOMES = {
     "Request": "attncheck.engine.request",
     "UsageError": "attncheck.model.errors",
     "Verdict": "attncheck.model.verdict",
+    "bridged": "attncheck.targets.frameworks.crossing",
     "conforms": "attncheck.pytest_plugin",
     "load": "attncheck.report.jsonl",
     "run": "attncheck._api",

@@ -20,6 +20,7 @@ PUBLIC = [
     "Request",
     "UsageError",
     "Verdict",
+    "bridged",
     "conforms",
     "load",
     "run",

@@ -3,7 +3,10 @@
 import attnref
 from attnref.catalogue import BY_ID
 
-PUBLIC = {"AXES", "Citation", "Contract", "MECHANISMS", "Mechanism", "ShapeError"}
+PUBLIC = {
+    "AXES", "BrokenLaw", "Citation", "Contract", "Law", "MECHANISMS", "Mechanism", "Option", "Rule", "ShapeError",
+    "Variant", "checked",
+}  # fmt: skip
 SEQUENCE = (
     "scaled_dot_product",
     "masked_softmax",

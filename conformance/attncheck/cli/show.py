@@ -1,5 +1,7 @@
 """`attncheck show`: what is known of a mechanism, a check or a defect."""
 
+from pathlib import Path
+
 import click
 
 from attncheck.model.errors import UsageError
@@ -8,10 +10,26 @@ from attncheck.model.nearest import did_you_mean
 
 @click.command("show", short_help="Explain a mechanism, a check or a defect.")
 @click.argument("name", metavar="MECHANISM|CHECK|DEFECT")
-def command(name: str) -> None:
+@click.option(
+    "--pages", metavar="FOLDER", help="Write the page and the picture of a mechanism.  [default: none]"
+)
+def command(name: str, pages: str | None) -> None:
     """Explain NAME: formula, shapes, laws, conventions and known mistakes, or the claim of a check."""
     for line in page(name):
         click.echo(line)
+    if pages is not None:
+        _write_pages(name, Path(pages))
+
+
+def _write_pages(name: str, folder: Path) -> None:
+    from attncheck.report.docs.site import pages_of
+    from attncheck.shapes.catalogue import BY_ID
+
+    if name not in BY_ID:
+        raise UsageError(f"--pages: expected a mechanism, got {name!r} (attncheck list mechanisms)")
+    for path, text in pages_of(BY_ID[name]).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
 
 
 def page(name: str) -> list[str]:

@@ -10,6 +10,7 @@ from attncheck.engine.put import Executor, InProcess
 from attncheck.engine.ranks import sharded
 from attncheck.engine.request import Request
 from attncheck.engine.session import Inquiry, Limits
+from attncheck.model import installed
 from attncheck.model.errors import UsageError
 from attncheck.model.nearest import did_you_mean
 from attncheck.shapes.catalogue import BY_ID
@@ -69,9 +70,11 @@ def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
     if request.world > 1:
         return Opened(*sharded(request, limits, dtypes or DTYPES), found=None, isolated=True)
     if request.adapter is not None:
-        return _written(request, limits, dtypes)
+        return _with_adapter(request, "open_written", {"adapter": request.adapter}, limits)
     if not isinstance(request.target, str):
         return _object(request, limits, dtypes)
+    if request.mechanism is None and request.target in installed.points(installed.ADAPTERS):
+        return _with_adapter(request, "open_registered", {"target": request.target}, limits)
     arguments = {"target": request.target, "mechanism": request.mechanism, "init": dict(request.init)}
     with Inquiry(limits) as inquiry:
         answer: Any = inquiry.run(
@@ -90,13 +93,12 @@ def open_target(request: Request, tell: Tell = lambda _: None) -> Opened:
     return Opened(subject, another(), found, isolated=True, another=another)
 
 
-def _written(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opened:
-    another = partial(
-        Isolated, "attncheck.targets.opening:open_written", {"adapter": request.adapter}, limits
-    )
+def _with_adapter(request: Request, opener: str, arguments: dict[str, object], limits: Limits) -> Opened:
+    """A target whose adapter was told: nothing is to be found out."""
+    another = partial(Isolated, f"attncheck.targets.opening:{opener}", arguments, limits)
     executor = another()
     interface = executor.interface
-    subject = Subject(BY_ID[interface.mechanism], interface, request.device, dtypes or DTYPES)
+    subject = Subject(BY_ID[interface.mechanism], interface, request.device, request.dtypes or DTYPES)
     return Opened(subject, executor, None, isolated=True, another=another)
 
 
@@ -107,7 +109,9 @@ def _object(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opened
     adapter = FoundAdapter(found, crossed(request.target, found.framework, found.mapped))
     executor: Executor = Forked(adapter, limits) if request.isolate else InProcess(adapter)
     return Opened(
-        Subject(BY_ID[found.mechanism], adapter.interface, request.device, dtypes or dtypes_of(found.framework)),
+        Subject(
+            BY_ID[found.mechanism], adapter.interface, request.device, dtypes or dtypes_of(found.framework)
+        ),
         executor,
         found,
         isolated=request.isolate,

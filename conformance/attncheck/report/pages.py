@@ -7,7 +7,7 @@ from attncheck.defects.defect import Defect
 from attncheck.model.case import Scalar
 from attncheck.model.convention import CONVENTIONS
 from attncheck.shapes.flow import intermediates
-from attncheck.shapes.flows import FLOWS
+from attncheck.shapes.flows import flow_of
 from attncheck.shapes.table import UNKNOWN, Row, arguments, axes_of, resolve, table
 from attnref import Mechanism
 from attnref.axes import BY_NAME
@@ -41,7 +41,7 @@ def mechanism_page(mechanism: Mechanism, defects: Sequence[Defect]) -> list[str]
     contract = mechanism.contract
     known = {convention.id: convention for convention in CONVENTIONS}
     lines = [*shapes_page(mechanism, {}), "", "formula", f"  {mechanism.formula}"]
-    flow = FLOWS[mechanism.id]
+    flow = flow_of(mechanism)
     between = ((s.gives, f"({', '.join(flow.extents(s))})", s.does) for s in intermediates(flow))
     lines += _section("on the way, by default", between)
     lines += _section(

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from attncheck.shapes.flow import Flow, Step
+from attncheck.shapes.table import table
+from attnref import Mechanism
 
 _SCORES = "batch q_len kv_len"
 _HEADS = "batch heads q_len kv_len"
@@ -219,3 +221,14 @@ FLOWS: Mapping[str, Flow] = {
         )
     ),
 }  # fmt: skip
+
+
+def flow_of(mechanism: Mechanism) -> Flow:
+    """The flow of a mechanism; one step for one of a distribution that says nothing of its own."""
+    if mechanism.id in FLOWS:
+        return FLOWS[mechanism.id]
+    rows = table(mechanism)
+    inputs = tuple(row.name for row in rows if row.role == "input")
+    learned = tuple(row.name for row in rows if row.role == "parameter")
+    first, *_ = (row.name for row in rows if row.role == "output")
+    return Flow((Step(mechanism.id, inputs, first, learns=learned),))

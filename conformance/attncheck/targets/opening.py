@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from attncheck.model import installed
 from attncheck.model.errors import NoAdapterError, UsageError
 from attncheck.shapes.catalogue import BY_ID, mechanisms
 from attncheck.targets.adapter import Adapter
@@ -153,3 +154,13 @@ def open_found(target: str, found: Mapping[str, Any]) -> Adapter:
 def open_written(adapter: str) -> Adapter:
     """The adapter in a person's file."""
     return written_adapter(load(adapter))
+
+
+def open_registered(target: str) -> Adapter:
+    """The adapter that an installed distribution offers for a target, by an entry point of that name."""
+    point = installed.points(installed.ADAPTERS)[target]
+    held = installed.load(point)
+    try:
+        return replace(written_adapter(held), origin=f"adapter of {installed.described(point)}")
+    except UsageError as error:
+        raise UsageError(f"{installed.described(point)}: {error}") from error

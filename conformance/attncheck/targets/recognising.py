@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from attncheck.shapes.catalogue import BY_ID, mechanisms
 from attncheck.targets.calling import parameters_of
 from attnref import Mechanism
@@ -43,7 +45,13 @@ def likely_mechanisms(target: Any, name: str) -> list[Mechanism]:
     suggested = [m for _, m in sorted(scored, key=lambda pair: pair[0])]
     if "heads" in word or _counts(target) >= 3:
         suggested += [m for m in (BY_ID["multi_head"], BY_ID["scaled_dot_product"]) if m not in suggested]
-    return suggested or [BY_ID["multi_head"], BY_ID["cross"]]
+    found = suggested or [BY_ID["multi_head"], BY_ID["cross"]]
+    # A plain function has nothing to hold weights in.
+    return found if _may_learn(target) else sorted(found, key=lambda m: m.module is not None)
+
+
+def _may_learn(target: Any) -> bool:
+    return isinstance(target, (type, nn.Module))
 
 
 def _counts(target: Any) -> int:

@@ -23,10 +23,12 @@ class WrittenAdapter:
     `build` gets sizes and options, `load` the instance, the reference's weights and the sizes that
     it names, `call` the instance, the inputs and options. Without `load` the weights are random,
     the same in every instance. What the methods do not say are attributes, called as in `Interface`.
+    `origin` says where it comes from, if not from a person's file.
     """
 
     written: Any
     mechanism: Mechanism
+    origin: str = ""
 
     @property
     def interface(self) -> Interface:
@@ -67,7 +69,7 @@ class WrittenAdapter:
             is_module=bool(getattr(self.written, "is_module", True)),
             exclusive=tuple(getattr(self.written, "exclusive", ())),
             refuses=tuple(getattr(self.written, "refuses", ())),
-            notes=(f"adapter written by hand: {type(self.written).__name__}",),
+            notes=(self.origin or f"adapter written by hand: {type(self.written).__name__}",),
             certainty="written",
             dtype=str(getattr(self.written, "dtype", "float64")),
             conventions=dict(getattr(self.written, "conventions", {})),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from attncheck.checks import BY_ID as CHECKS
+from attncheck.checks import every_check
 from attncheck.defects.defect import Defect
 from attncheck.model.case import Scalar
 from attncheck.model.convention import CONVENTIONS
@@ -154,7 +155,8 @@ def _contract(mechanism: Mechanism) -> list[str]:
 
 
 def _law(law: Law) -> tuple[str, str, str]:
-    return _named(law), CHECKS[law.id].claim, ", ".join(_where(law))
+    claim = next(check.claim for check in every_check() if check.id == law.id)
+    return _named(law), claim, ", ".join(_where(law))
 
 
 def _named(law: Law) -> str:

@@ -5,8 +5,8 @@ from attncheck.report.docs.example import learned
 from attncheck.report.docs.lists import checks, conventions, glossary, index_of_shapes
 from attncheck.report.docs.mechanism import mechanism_page
 from attncheck.report.docs.picture import picture
-from attncheck.shapes.flows import FLOWS
-from attnref import MECHANISMS
+from attncheck.shapes.flows import flow_of
+from attnref import MECHANISMS, Mechanism
 
 
 def pages() -> dict[str, str]:
@@ -18,7 +18,14 @@ def pages() -> dict[str, str]:
         "shapes/index.md": index_of_shapes(),
     }
     for mechanism in MECHANISMS:
-        flow = FLOWS[mechanism.id]
-        made[f"shapes/{mechanism.id}.md"] = mechanism_page(mechanism, flow, DEFECTS)
-        made[f"shapes/pictures/{mechanism.id}.svg"] = picture(mechanism, flow, learned(mechanism))
+        made |= {f"shapes/{name}": text for name, text in pages_of(mechanism).items()}
     return made
+
+
+def pages_of(mechanism: Mechanism) -> dict[str, str]:
+    """The page of one mechanism, which may be anybody's, and the picture that it shows."""
+    flow = flow_of(mechanism)
+    return {
+        f"{mechanism.id}.md": mechanism_page(mechanism, flow, DEFECTS),
+        f"pictures/{mechanism.id}.svg": picture(mechanism, flow, learned(mechanism)),
+    }

@@ -23,11 +23,12 @@ _UNTRACEABLE = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
 Tree = Any
 
 
-@dataclass
-class Called:
-    """One target and its programs: how its arguments are arranged -> the function of their arrays."""
+@dataclass(frozen=True)
+class Instance:
+    """A module and how it was made: what is made alike shares its programs."""
 
-    programs: dict[Any, tuple[Any, "Program"]] = field(default_factory=dict)
+    module: Any
+    made: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,26 @@ class Functions:
     """Functions of arrays."""
 
     settled: frozenset[str] = frozenset()
-    called: Called = field(default_factory=Called)
+    programs: dict[Any, tuple[Any, "Program"]] = field(default_factory=dict)
 
-    def build(self, target: Any, arguments: Mapping[str, Any]) -> Any:
-        """A plain class that computes with JAX, constructed."""
-        return target(**arguments)
+    def build(self, target: Any, arguments: Mapping[str, Any]) -> Instance:
+        """A new instance, with what its framework hands to constructors."""
+        known = inspect.signature(target).parameters
+        given = {n: v for n, v in self.handed().items() if n in known}
+        made = (target, *((n, repr(v)) for n, v in sorted(arguments.items())))
+        return Instance(target(**arguments, **given), made)
 
-    def parameters(self, built: Any) -> dict[str, Tensor]:
-        """Its arrays of floats that are plain attributes."""
-        return {n: tensor_of(a) for n, a in vars(built).items() if _is_float(a)}
+    def handed(self) -> dict[str, Any]:
+        """What constructors get beside the sizes."""
+        return {}
 
-    def materialise(self, built: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
+    def parameters(self, built: Instance) -> dict[str, Tensor]:
+        """The arrays of floats of a module by path: those that are plain attributes."""
+        return {n: tensor_of(a) for n, a in vars(built.module).items() if _is_float(a)}
+
+    def materialise(
+        self, built: Instance, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> dict[str, Tensor]:
         """What it learns is there from the start."""
         return self.parameters(built)
 
@@ -55,13 +65,14 @@ class Functions:
     ) -> Any:  # fmt: skip
         """Call with arrays in the place of tensors, and carry gradients back if they are wanted."""
         arranged = _arranged((tuple(args), dict(kwargs)))
-        key = (id(built), arranged, tuple(parameters), train, mapped)
-        if key not in self.called.programs:
-            body = self.pure(built, tuple(parameters), train)
-            # The instance is kept with its program: an id is its own only while it lives.
-            self.called.programs[key] = built, Program(body, arranged, len(parameters), mapped)
+        target, made = (built.module, built.made) if isinstance(built, Instance) else (built, id(built))
+        key = (made, arranged, tuple(parameters), train, mapped)
+        if key not in self.programs:
+            body = self.pure(target, tuple(parameters), train)
+            # The target is kept with its program: an id is its own only while it lives.
+            self.programs[key] = target, Program(body, arranged, len(parameters), mapped)
         tensors = [*parameters.values(), *flattened((tuple(args), dict(kwargs)))]
-        return _carried(self.called.programs[key][1], tensors)
+        return _carried(self.programs[key][1], tensors)
 
     def pure(self, built: Any, names: tuple[str, ...], train: bool) -> Callable[..., Any]:
         """The target as a function of its parameters, its arguments by place and by name."""
@@ -78,16 +89,15 @@ class Functions:
 class Flax(Functions):
     """Modules of flax.nnx."""
 
-    def build(self, target: Any, arguments: Mapping[str, Any]) -> Any:
-        """A module with random keys of its own, if its constructor asks for some."""
+    def handed(self) -> dict[str, Any]:
+        """Random keys."""
         from flax import nnx
 
-        known = inspect.signature(target).parameters
-        return target(**arguments, **({"rngs": nnx.Rngs(0)} if "rngs" in known else {}))
+        return {"rngs": nnx.Rngs(0)}
 
-    def parameters(self, built: Any) -> dict[str, Tensor]:
+    def parameters(self, built: Instance) -> dict[str, Tensor]:
         """Its Params by path; a kernel is called a weight, as elsewhere."""
-        return {_named(path): tensor_of(leaf[...]) for path, leaf in _params(built).items()}
+        return {_named(path): tensor_of(leaf[...]) for path, leaf in _params(built.module).items()}
 
     def pure(self, built: Any, names: tuple[str, ...], train: bool) -> Callable[..., Any]:
         from flax import nnx
@@ -113,14 +123,13 @@ class Equinox(Functions):
 
     settled: frozenset[str] = frozenset({"key", "state", "process_heads", "enable_dropout"})
 
-    def build(self, target: Any, arguments: Mapping[str, Any]) -> Any:
-        """A module with a random key, if its constructor asks for one."""
-        known = inspect.signature(target).parameters
-        return target(**arguments, **({"key": jax.random.PRNGKey(0)} if "key" in known else {}))
+    def handed(self) -> dict[str, Any]:
+        """A random key."""
+        return {"key": jax.random.PRNGKey(0)}
 
-    def parameters(self, built: Any) -> dict[str, Tensor]:
+    def parameters(self, built: Instance) -> dict[str, Tensor]:
         """Its arrays of floats by path."""
-        return {_path(place): tensor_of(leaf) for place, leaf in _leaves(built) if _is_float(leaf)}
+        return {_path(place): tensor_of(leaf) for place, leaf in _leaves(built.module) if _is_float(leaf)}
 
     def pure(self, built: Any, names: tuple[str, ...], train: bool) -> Callable[..., Any]:
         import equinox
