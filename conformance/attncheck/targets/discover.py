@@ -370,12 +370,15 @@ def _guessed(base: Found, possible: list[Guess]) -> Found:
 
 def _settled(base: Found, target: Any, case: Case, possible: list[Guess]) -> Found:
     """The likeliest assignment: named, or the one whose tensors act as their roles must."""
-    if possible[0].named:
+    if possible[0].named and not base.norms:
         return _guessed(base, possible)
     for guess in possible[:_PROBED]:
         found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
         if acts_its_roles(found, target, case):
             return replace(found, certainty="probed")
+    if base.norms:
+        # It may stand where the reference has no place for one, between heads and output say.
+        return replace(_guessed(base, possible), certainty="guessed")
     if stands_apart(possible):
         return replace(_guessed(base, possible), certainty="placed")
     return _guessed(base, possible)
@@ -469,7 +472,10 @@ def _with_coincidences(found: Found, search: Search, plan: _Plan) -> Found:
 def _instance(base: Found, target: Any, case: Any) -> Any:
     adapter = FoundAdapter(base, target)
     try:
-        return instance_of(adapter, Subject(adapter.mechanism, adapter.interface).ask(case))
+        built = instance_of(adapter, Subject(adapter.mechanism, adapter.interface).ask(case))
+        if isinstance(built, nn.Module):
+            adapter.materialise(built, case.names)
+        return built
     except Exception:
         return None
 

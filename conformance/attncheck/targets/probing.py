@@ -50,6 +50,9 @@ def _moved(bench: Bench, ask: Ask, base: Tensor) -> float:
 
 
 def _key_bias_is_idle(bench: Bench, ask: Ask, base: Tensor, found: Found) -> bool:
+    if found.norms and "key.bias" in found.absent:
+        # No feature stays one through a norm.
+        return True
     if "key.bias" in ask.parameters and "key.bias" not in found.absent:
         return _moved(bench, ask.edit("key.bias", "renew", None, 77), base) < _SAME
     # Without a bias, a feature that is one everywhere turns a column of the weight into one.

@@ -7,8 +7,15 @@ from torch import Tensor, nn
 from attncheck.engine.request import Request
 from attncheck.engine.run import run
 from attncheck.model.report import Report
+from attncheck.targets import discover as search
 from attncheck.targets.discover import discover
 from attnref.catalogue import BY_ID
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is verified is verified in the first second; the rest of a search is patience."""
+    monkeypatch.setattr(search, "_SECONDS", 4.0)
 
 
 def attended(q: Tensor, k: Tensor, v: Tensor, heads: int, hidden: Tensor | None = None) -> Tensor:
@@ -332,3 +339,26 @@ def test_norms_inside_are_told_by_a_process_of_its_own() -> None:
     report = judged(f"{__file__}:NormFirst", "multi_head", "matches_the_reference")
 
     assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == "passed"
+
+
+class NormOfHeads(nn.Module):
+    """A norm between the heads and the output layer, which the reference has no place for."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.norm = nn.LayerNorm(dim)
+        self.to_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.to_qkv(x).chunk(3, dim=-1)
+        out: Tensor = self.to_out(self.norm(attended(q, k, v, self.heads)))
+        return out
+
+
+def test_a_norm_that_stands_elsewhere_is_not_accused() -> None:
+    report = judged(NormOfHeads, "multi_head")
+
+    assert report.failed == ()
+    assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == "errored"
