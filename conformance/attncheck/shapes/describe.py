@@ -8,6 +8,8 @@ from attncheck.shapes.question import Sizes
 # A table of more rows is a dump: nobody reads it, and the predicate says the same.
 MOST_ROWS = 12
 
+ALL_SIZES = "for all sizes >= 1"
+
 
 def describe(proof: Proof) -> str:
     """The verdict with its reason, the witnesses, the paths, and what had to be trusted."""
@@ -22,7 +24,7 @@ def describe(proof: Proof) -> str:
 
 def _verdict(proof: Proof) -> list[str]:
     if proof.status == "proved":
-        return [f"proved for all sizes >= 1{_conditions(proof)}"]
+        return [f"proved {ALL_SIZES}{_conditions(proof)}"]
     if proof.status == "open":
         return ["open: neither proved nor refuted", f"  because    {proof.reason}"]
     where = "exactly where" if proof.complete else "at least where"

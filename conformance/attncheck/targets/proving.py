@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,24 +19,29 @@ from attncheck.targets.subject import Subject, default_options, rank_for, rules_
 
 Tell = Callable[[Mapping[str, object]], None]
 
+# What differs between two calls of one model: the widths seldom do.
+_VARYING = ("batch", "q_len", "kv_len", "tokens", "height", "width", "time", "length")
 
-def prove_found(target: str, found: Mapping[str, Any], seconds: float, progress: Tell) -> dict[str, object]:
-    """Status and text of the proof for a target whose adapter was found."""
+
+def prove_found(
+    target: str, found: Mapping[str, Any], seconds: float, progress: Tell, symbols: int | None = None
+) -> dict[str, object]:
+    """Status and text of the proof for a target whose adapter was found; with so many symbols at most."""
     from attncheck.shapes.describe import describe
     from attncheck.shapes.proof import answer
 
     progress({"stage": "proof"})
     adapter = adapter_from_json(found, load(target))
-    contract = contract_of(adapter, _named_by_constructor(adapter.found))
+    contract = contract_of(adapter, named_by_constructor(adapter.found))
     if contract is None:
         reason = "no legal sizes are known to construct it with"
-        return {
-            "status": "open",
-            "text": f"open: neither proved nor refuted\n  because    {reason}",
-            "fixed": "",
-        }
+        text = f"open: neither proved nor refuted\n  because    {reason}"
+        return {"status": "open", "text": text, "fixed": "", "axes": []}
+    if symbols is not None:
+        contract = contract.narrowed(symbols)
     proof = answer(contract.question, seconds=seconds)
-    return {"status": proof.status, "text": describe(proof), "fixed": contract.words}
+    axes = list(contract.question.axes)
+    return {"status": proof.status, "text": describe(proof), "fixed": contract.words, "axes": axes}
 
 
 def prove_mechanism(mechanism: str, seconds: float, progress: Tell) -> dict[str, object]:
@@ -46,7 +51,7 @@ def prove_mechanism(mechanism: str, seconds: float, progress: Tell) -> dict[str,
 
     progress({"stage": "proof"})
     proof = prove_reference(BY_ID[mechanism], seconds=seconds)
-    return {"status": proof.status, "text": describe(proof), "fixed": ""}
+    return {"status": proof.status, "text": describe(proof), "fixed": "", "axes": []}
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,18 @@ class Contract:
 
     question: Question
     fixed: Sizes
+    base: Sizes
+
+    def narrowed(self, symbols: int) -> "Contract":
+        """With so many symbols at most, those that vary from call to call first; the others at the base sizes.
+
+        Every further symbol doubles the paths, since each may be one or more.
+        """
+        axes = self.question.axes
+        kept = sorted(axes, key=lambda axis: (axis not in _VARYING, axes.index(axis)))[:symbols]
+        settled = {axis: self.base[axis] for axis in axes if axis not in kept}
+        question = replace(self.question, fixed={**self.question.fixed, **settled})
+        return replace(self, question=question, fixed={**self.fixed, **settled})
 
     @property
     def words(self) -> str:
@@ -86,7 +103,7 @@ def contract_of(adapter: Adapter, named: frozenset[str]) -> Contract | None:
         legal=tuple(rule for rule in legal if rule != "True" and set(names_in(rule)) <= axes),
         kinds={name: shape.kind for name, shape in subject.inputs.items()},
     )
-    return Contract(question, fixed)
+    return Contract(question, fixed, sizes)
 
 
 def _known(subject: Subject, fixed: Sizes, options: Mapping[str, Scalar]) -> dict[str, object]:
@@ -98,7 +115,8 @@ def _known(subject: Subject, fixed: Sizes, options: Mapping[str, Scalar]) -> dic
     return {**{a: Expression(bind(e, known)) for a, e in follows.items() if a not in known}, **known}
 
 
-def _named_by_constructor(found: Found) -> frozenset[str]:
+def named_by_constructor(found: Found) -> frozenset[str]:
+    """The names that the arguments of a found constructor depend on, axes among them."""
     return frozenset(name for text in found.arguments.values() for name in re.findall(r"[a-z_]+", text))
 
 
