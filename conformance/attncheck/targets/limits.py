@@ -77,7 +77,7 @@ def _candidates(axes: tuple[str, ...]) -> Iterator[str]:
 def with_vanishing_output(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """The adapter with the sizes at which the target leaves out an output layer that would fit."""
     placed = [p for p in found.placements if p.roles == (_OUTPUT,)]
-    if not placed:
+    if not placed or not {"heads", "v_dim"} <= set(subject_of(found, mechanism).axes):
         return found
     # Where all widths are one, whatever has to differ for an output layer to be there does not.
     case = case_for(found, mechanism, {"heads": 1, **dict.fromkeys(_WIDTHS, 12)})
