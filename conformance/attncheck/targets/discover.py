@@ -17,10 +17,11 @@ from attncheck.strategies.sizes import BASE
 from attncheck.targets.adapter import build_reference, feature_sizes, parameter_shapes, signature_of
 from attncheck.targets.bench import Bench
 from attncheck.targets.calling import Calling, callings
+from attncheck.targets.choosing import with_choices
 from attncheck.targets.constructing import Construction, constructions
 from attncheck.targets.features import function_of, raw_result, with_features
 from attncheck.targets.found import Found, FoundAdapter
-from attncheck.targets.hypotheses import Guess, guesses
+from attncheck.targets.hypotheses import Guess, guesses, learned_shapes
 from attncheck.targets.layouts import kind_of
 from attncheck.targets.limits import with_refusals, with_vanishing_output
 from attncheck.targets.normalising import Inside, Norm, arrangements, norms_inside
@@ -130,6 +131,7 @@ def discover(
     if found is None:
         raise NoAdapterError(_explanation(search))
     found = with_vanishing_output(with_refusals(found, target, mechanism), target, mechanism)
+    found = with_choices(found, target, mechanism)
     return with_features(found, target, mechanism)
 
 
@@ -203,7 +205,7 @@ def _function_plans(search: Search) -> Iterator[_Plan]:
     base = Found(search.mechanism.id, name, {}, (), is_class=False, dtype=search.dtype)
     own: dict[str, tuple[int, ...]] = {}
     if isinstance(search.target, nn.Module):
-        own = {n: tuple(p.shape) for n, p in search.target.named_parameters() if p.requires_grad}
+        own = learned_shapes(search.target)
     for group in option_groups(search.mechanism, base, {}):
         yield _Plan(Construction({}, 0.0), {}, replace(base, fixed=group[0]), own, 0.0, (), tuple(group))
 
@@ -254,11 +256,7 @@ def _shapes_built(
         return ({}, ()) if callable(built) else None
     inside = norms_inside(built) if _features_last(search.mechanism) else ()
     apart = {name for norm in inside for name in norm.tensors}
-    own = {n: tuple(p.shape) for n, p in built.named_parameters() if p.requires_grad and n not in apart}
-    own |= {
-        n: tuple(b.shape) for n, b in built.named_buffers() if n.endswith(("running_mean", "running_var"))
-    }
-    return own, inside
+    return {n: shape for n, shape in learned_shapes(built).items() if n not in apart}, inside
 
 
 def _features_last(mechanism: Mechanism) -> bool:
@@ -458,7 +456,7 @@ def _with_coincidences(found: Found, search: Search, plan: _Plan) -> Found:
     built = _instance(equal, search.target, case) if case is not None else None
     if not isinstance(built, nn.Module) or case is None:
         return found
-    own = {n: tuple(p.shape) for n, p in built.named_parameters() if p.requires_grad}
+    own = learned_shapes(built)
     if set(own) == set(plan.own):
         return found
     reference = parameter_shapes(search.mechanism, {**case.names, **found.fixed})

@@ -228,7 +228,7 @@ class FoundAdapter:
         if not isinstance(built, nn.Module):
             return
         self.materialise(built, names)
-        own = dict(built.named_parameters()) | dict(built.named_buffers())
+        own = dict(built.named_parameters(remove_duplicate=False)) | dict(built.named_buffers())
         if not self.found.loads:
             randomise(built)
         for placement in self._placements(own, parameters):
@@ -254,15 +254,22 @@ class FoundAdapter:
         built.train(training)
 
     def _placements(self, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> list[Placement]:
-        """Those whose tensors the instance has: some targets name them by their sizes.
+        """Those whose tensors the instance has: some targets name them by their sizes or options.
 
         Without a bias, say, the reference lacks a tensor, and nothing is placed for it.
         """
+        everywhere: dict[tuple[str, ...], Placement] = {}
         for settled in (self.found.placements, *self.found.others):
             placements = [*settled, *continued(settled, parameters)]
             needed = [p for p in placements if all(role in parameters for role in p.roles)]
             if all(p.target.format(0) in own for p in needed):
                 return needed
+            for placement in needed:
+                if placement.target.format(0) in own:
+                    everywhere.setdefault(placement.roles, placement)
+        # Two options that each rename a layer: every layer by the name that it has here.
+        if {r for roles in everywhere for r in roles} >= {r for p in needed for r in p.roles}:
+            return list(everywhere.values())
         return list(self.found.placements)
 
     def call(
@@ -342,7 +349,7 @@ class FoundAdapter:
         if not isinstance(built, nn.Module):
             return {}
         gradients: dict[str, Tensor | None] = {}
-        own = dict(built.named_parameters())
+        own = dict(built.named_parameters(remove_duplicate=False))
         for placement in self._placements(own | dict(built.named_buffers()), parameters):
             if placement.target.format(0) in own:
                 gradients |= placement.gradients(own, parameters, {**names, **self.found.fixed})

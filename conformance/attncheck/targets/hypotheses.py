@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from attncheck.targets.names import layer_role
 from attncheck.targets.placing import Placement
 
@@ -78,6 +80,30 @@ def guesses(own: Mapping[str, Shape], reference: Mapping[str, Shape], heads: int
             turned = [_interleaved(guess, reference, heads) for guess in found]
             found += [guess for guess in turned if guess is not None]
     return sorted(found, key=lambda g: g.cost)
+
+
+def learned_shapes(built: nn.Module) -> dict[str, Shape]:
+    """Names and shapes of what a module learns, and of the statistics that its norms keep.
+
+    A tensor that stands in for several layers of a list, or of different roles, has all its names:
+    that it is shared is then for the judge to say. An alias of another kind has but the first.
+    """
+    names: dict[int, list[str]] = {}
+    shapes: dict[str, Shape] = {}
+    for name, parameter in built.named_parameters(remove_duplicate=False):
+        first = names.setdefault(id(parameter), [])
+        if parameter.requires_grad and (not first or _takes_another_place(name, first[0])):
+            shapes[name] = tuple(parameter.shape)
+            first.append(name)
+    statistics = ("running_mean", "running_var")
+    return shapes | {n: tuple(b.shape) for n, b in built.named_buffers() if n.endswith(statistics)}
+
+
+def _takes_another_place(name: str, other: str) -> bool:
+    if re.sub(r"\d+", "", name) == re.sub(r"\d+", "", other):
+        return True
+    told, known = (layer_role(n.rpartition(".")[0]) for n in (name, other))
+    return told is not None and known is not None and told != known
 
 
 def _count(shape: Shape) -> int:

@@ -3,6 +3,14 @@
 import re
 from collections.abc import Mapping
 
+# Arguments of constructors that go by other names than the reference's options.
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "rank": ("dimension", "dimensions", "ndim", "n_dim", "n_dims", "dims", "spatial_dims"),
+    "norm": ("bn_layer", "bn", "use_bn", "batch_norm", "with_bn", "use_norm", "batchnorm"),
+    "sub_sample": ("subsample", "sub_sampling", "subsampling"),
+    "scaled": ("use_scale",),
+    "pairwise": ("mode",),
+}
 # Constructor argument -> axes it may mean, the likeliest first. The mechanism decides among them.
 ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("dim", "d_model", "embed_dim", "hidden_size", "n_embd", "emb_size", "embed_dims", "model_dim", "d",

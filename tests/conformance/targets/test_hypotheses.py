@@ -1,8 +1,9 @@
 """Guesses at which tensor is which: all tensors have a place, names come first, lost weights have none."""
 
 import pytest
+from torch import nn
 
-from attncheck.targets.hypotheses import guesses, layers
+from attncheck.targets.hypotheses import guesses, layers, learned_shapes
 
 Shapes = dict[str, tuple[int, ...]]
 REFERENCE: Shapes = {
@@ -76,3 +77,22 @@ def test_one_kernel_for_several_projections_is_split_in_every_order() -> None:
 
     both = [("query.weight", "key.weight"), ("key.weight", "query.weight")]
     assert made == {(roles, text) for roles in both for text in ("cat", "r o i j k -> (o r) i j k")}
+
+
+class Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList([nn.Linear(2, 3, bias=False)] * 2)
+        self.query = self.key = nn.Linear(4, 4, bias=False)
+        self.mlp = nn.Sequential(nn.Linear(5, 6, bias=False))
+        self.alias = self.mlp
+
+
+def test_a_layer_that_stands_in_for_several_has_all_its_names_and_an_alias_has_none() -> None:
+    assert learned_shapes(Shared()) == {
+        "branches.0.weight": (3, 2),
+        "branches.1.weight": (3, 2),
+        "query.weight": (4, 4),
+        "key.weight": (4, 4),
+        "mlp.0.weight": (6, 5),
+    }

@@ -1,0 +1,124 @@
+"""Options of the reference that a target's constructor offers under a usual name: all their values are judged."""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from attncheck.model.case import Case, Scalar
+from attncheck.targets.adapter import parameter_shapes
+from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.hypotheses import guesses, learned_shapes
+from attncheck.targets.names import OPTIONS
+from attncheck.targets.trying import SIZE_SETS, agrees, attempt, case_for
+from attnref import Mechanism
+from attnref._mechanism import Option
+
+_GUESSES = 60
+
+
+def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The adapter with every option open that the constructor offers and that was settled so far."""
+    if not found.is_class or found.config or found.certainty != "verified":
+        return found
+    for option in mechanism.contract.options:
+        argument = _argument_of(option, target)
+        if argument is not None and option.name in found.fixed and not option.name.endswith("bias"):
+            found = _opened(found, target, mechanism, option, argument)
+    return found
+
+
+def _argument_of(option: Option, target: Any) -> str | None:
+    """The constructor's argument for an option: by name, and by the kind of its default."""
+    for parameter in inspect.signature(target).parameters.values():
+        usual = (option.name, *OPTIONS.get(option.name, ()))
+        if parameter.name.lower() in usual and _fits(parameter.default, option):
+            return parameter.name
+    return None
+
+
+def _fits(default: object, option: Option) -> bool:
+    if any(isinstance(value, bool) for value in option.values):
+        return isinstance(default, bool)
+    if default is inspect.Parameter.empty:
+        return all(isinstance(value, int) for value in option.values)
+    return not isinstance(default, bool) and default in option.values
+
+
+def _opened(found: Found, target: Any, mechanism: Mechanism, option: Option, argument: str) -> Found:
+    """The adapter with one option open, or as it was if some value of it has no place for the weights."""
+    trial = replace(
+        found,
+        arguments={**found.arguments, argument: option.name},
+        takes=(*found.takes, option.name),
+        fixed={n: v for n, v in found.fixed.items() if n != option.name},
+    )
+    settled = found.fixed[option.name]
+    if not _agrees(trial, target, mechanism, {option.name: settled}):
+        return found
+    for value in option.values:
+        if value != settled:
+            wider = _with_value(trial, target, mechanism, {option.name: settled}, {option.name: value})
+            if wider is None:
+                return found
+            trial = wider
+    return trial
+
+
+def _with_value(
+    trial: Found, target: Any, mechanism: Mechanism, settled: dict[str, Scalar], value: dict[str, Scalar]
+) -> Found | None:
+    """The adapter with places for the weights under another value; None if there are none."""
+    likely = list(_placed(trial, target, mechanism, value))
+    for placed in likely:
+        for fixed in (placed.fixed, *_neighbours(placed, mechanism)):
+            tried = replace(placed, fixed=fixed)
+            # What made no difference before may be told now: what is settled must agree all the same.
+            if _agrees(tried, target, mechanism, value) and _agrees(tried, target, mechanism, settled):
+                return tried
+    # None agrees: a mistake under this value. The likeliest places are judged.
+    return likely[0] if likely else None
+
+
+def _placed(trial: Found, target: Any, mechanism: Mechanism, value: dict[str, Scalar]) -> Iterator[Found]:
+    """The adapter with the weights where they may be under this value, the likeliest first."""
+    case = _case(trial, mechanism, value)
+    if case is None:
+        return
+    adapter = FoundAdapter(trial, target)
+    try:
+        built = adapter.build(case.names)
+    except (Exception, SystemExit):
+        return
+    own = learned_shapes(built) if isinstance(built, nn.Module) else {}
+    if {p.target for p in trial.placements} >= set(own):
+        yield trial
+        return
+    reference = parameter_shapes(mechanism, {**case.names, **trial.fixed})
+    for guess in guesses(own, reference, case.sizes.get("heads"))[:_GUESSES]:
+        if set(guess.absent) <= set(trial.absent) and guess.identity == trial.identity:
+            yield replace(trial, others=(*trial.others, guess.placements))
+
+
+def _neighbours(found: Found, mechanism: Mechanism) -> Iterator[dict[str, Scalar]]:
+    """The settled options with one of them changed."""
+    for option in mechanism.contract.options:
+        if option.name in found.fixed and not option.name.endswith("bias"):
+            for value in option.values:
+                if value != found.fixed[option.name]:
+                    yield {**found.fixed, option.name: value}
+
+
+def _agrees(found: Found, target: Any, mechanism: Mechanism, options: dict[str, Scalar]) -> bool:
+    case = _case(found, mechanism, options)
+    return case is not None and agrees(attempt(found, target, case).gap)
+
+
+def _case(found: Found, mechanism: Mechanism, options: dict[str, Scalar]) -> Case | None:
+    for sizes in SIZE_SETS:
+        case = case_for(found, mechanism, sizes, options=dict(options))
+        if case is not None:
+            return case
+    return None

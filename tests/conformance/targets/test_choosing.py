@@ -1,0 +1,51 @@
+"""Every value of an option that a constructor offers is judged, not only the one at which it was recognised."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attncheck import run
+from attncheck.targets.discover import discover
+from attnref.catalogue import BY_ID
+
+
+class Block(nn.Module):
+    """A non-local block whose layers have other names where it pools and where it normalises."""
+
+    def __init__(self, in_channels: int, inner: int, use_bn: bool = True, sub_sampling: bool = False) -> None:
+        super().__init__()
+        self.theta, self.phi, self.g = (nn.Conv2d(in_channels, inner, 1) for _ in range(3))
+        last = nn.Conv2d(inner, in_channels, 1)
+        self.w = nn.Sequential(last, nn.BatchNorm2d(in_channels)) if use_bn else last
+        if sub_sampling:
+            self.phi, self.g = (nn.Sequential(layer, self.pool()) for layer in (self.phi, self.g))
+
+    def pool(self) -> nn.Module:
+        return nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (layer(x).flatten(2) for layer in (self.theta, self.phi, self.g))
+        weights = torch.softmax(q.mT @ k, dim=-1)
+        return x + self.w((v @ weights.mT).unflatten(2, x.shape[2:]))
+
+
+class PooledByTheMean(Block):
+    def pool(self) -> nn.Module:
+        return nn.AvgPool2d(2)
+
+
+def test_options_of_the_constructor_are_open() -> None:
+    found = discover(Block, BY_ID["non_local"])
+
+    assert found.certainty == "verified"
+    assert found.arguments["use_bn"] == "norm"
+    assert found.arguments["sub_sampling"] == "sub_sample"
+    assert {"norm", "sub_sample"} <= set(found.takes)
+    assert not {"norm", "sub_sample"} & set(found.fixed)
+
+
+@pytest.mark.parametrize(("target", "outcome"), [(Block, "passed"), (PooledByTheMean, "failed")])
+def test_a_mistake_under_an_option_that_is_off_by_default_is_found(target: type, outcome: str) -> None:
+    report = run(target, mechanism="non_local", isolate=False, seed=1, checks=("matches_the_reference",))
+
+    assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == outcome
