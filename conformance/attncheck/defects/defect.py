@@ -68,10 +68,16 @@ class Mutant(Reference):
     plain: type[Any] = nn.Module
     steps: Steps = field(default_factory=dict)
 
-    def build(self, names: Mapping[str, Scalar]) -> Any:
+    @property
+    def target(self) -> Any:
+        """What a person would hand over to be judged: the class, or the function."""
         changed = type(self.plain.__name__, (self.plain,), dict(self.steps))
+        return changed().forward if self.mechanism.module is None else changed
+
+    def build(self, names: Mapping[str, Scalar]) -> Any:
+        changed = self.target
         if self.mechanism.module is None:
-            return changed().forward
+            return changed
         # A mistake in the constructor may hide its arguments, so the plain one says what it takes.
         known = inspect.signature(self.plain).parameters
         return changed(**{k: v for k, v in names.items() if k in known})

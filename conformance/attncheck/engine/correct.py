@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from attncheck.defects import EQUIVALENTS
-from attncheck.defects.defect import Defect
+from attncheck.defects.defect import Defect, Mutant
 from attncheck.defects.plain import PLAIN, mutant_of
 from attncheck.targets.adapter import Adapter, Reference
 from attncheck.targets.discover import discover
@@ -43,7 +43,7 @@ def _own() -> tuple[Correct, ...]:
     )
 
 
-def made(mechanism: str, *defects: Defect) -> Adapter:
+def made(mechanism: str, *defects: Defect) -> Mutant:
     """The plain implementation of a mechanism, with these defects."""
     mutant = mutant_of(mechanism, *defects)
     assert mutant is not None, "defects of one mutant replace steps of their own"

@@ -9,15 +9,18 @@ from attncheck.checks.check import Check
 from attncheck.defects.defect import Defect
 from attncheck.engine.correct import Correct, made
 from attncheck.engine.judging import Known, judge
+from attncheck.engine.outcomes import expected_conventions
 from attncheck.engine.plan import cases
 from attncheck.engine.put import InProcess
-from attncheck.engine.request import Budget
+from attncheck.engine.request import Budget, Request
 from attncheck.engine.score import Accusation, Acquittal, Trial
 from attncheck.model.case import Case
 from attncheck.model.verdict import Family, Verdict
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.sizes import value
 from attncheck.targets.adapter import Reference
+from attncheck.targets.discover import discover
+from attncheck.targets.found import FoundAdapter
 from attncheck.targets.subject import Subject
 
 # Cases of a check that are judged before the next check has its turn; the last round is what is left.
@@ -60,6 +63,9 @@ def tried(defect: Defect, budget: Budget, seed: int, exhaustive: bool = False) -
     Order is all that differs from a run: where the defect can show comes first.
     """
     started = time.process_time()
+    if defect.needs.startswith("--expect "):
+        unexpected = _unexpected(defect)
+        return Trial(defect.id, seed, unexpected, 1, time.process_time() - started)
     plan = plan_of(defect.mechanism, budget, seed)
     executor = InProcess(made(defect.mechanism, defect))
     found: list[tuple[str, Family]] = []
@@ -78,6 +84,19 @@ def tried(defect: Defect, budget: Budget, seed: int, exhaustive: bool = False) -
                 break
     executor.close()
     return Trial(defect.id, seed, tuple(found), judged, time.process_time() - started, tuple(sorted(broke)))
+
+
+def _unexpected(defect: Defect) -> tuple[tuple[str, Family], ...]:
+    """What a mistake that is a convention to others breaks of what it needs to be expected.
+
+    As in a run, the convention is found with the adapter, under which the rest is right.
+    """
+    name, _, option = defect.needs.removeprefix("--expect ").partition("=")
+    target = made(defect.mechanism, defect).target
+    found = discover(target, BY_ID[defect.mechanism])
+    request = Request(target, defect.mechanism, expect={name: option})
+    verdicts = expected_conventions(request, FoundAdapter(found, target).interface.conventions)
+    return tuple((v.check, v.family) for v in verdicts if v.outcome == "failed")
 
 
 def _in_turns(plan: Plan, defect: Defect) -> Iterator[Planned]:
