@@ -133,7 +133,15 @@ def causal_sees_no_future(subject: Subject, case: Case) -> Trial:
     size = case.sizes["kv_len"]
     if size < 2:
         return NotJudged("there is no later key")
-    ask = subject.ask(case.with_sizes(q_len=size).with_options(causal=True))
+    wanted = case.with_sizes(q_len=size).with_options(causal=True)
+    # A mask that hides nothing must not take the place of the causal one.
+    if (
+        case.seed % 2
+        and subject.masking is not None
+        and not {subject.masking, "causal"} <= set(subject.interface.exclusive)
+    ):
+        wanted = masked(subject, wanted, "full_mask")
+    ask = subject.ask(wanted)
     start = 1 + case.seed % (size - 1)
     axis = "kv_len" if subject.has("kv_len") else "q_len"
     later = subject.along(ask, axis, "renew_from", (start, case.seed + 5))

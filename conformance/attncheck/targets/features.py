@@ -14,6 +14,7 @@ from attncheck.targets.adapter import signature_of
 from attncheck.targets.calling import parameters_of
 from attncheck.targets.documentation import documented, documented_ranks, tells_ranks_apart
 from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.hiding import hides
 from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.masks import MaskForm, forms
 from attncheck.targets.names import BIASES, CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, is_mask
@@ -168,8 +169,11 @@ def _with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
         ranked.append((trial.gap, index, tried))
     if not ranked:
         return _with_mask_at_coincidences(found, target, mechanism, candidates)
-    # None agrees: a mistake in the masking, or in everything. The nearest form is judged.
-    _, index, nearest = min(ranked, key=lambda r: (round(r[0], 6), r[1]))
+    # None agrees: a mistake in the masking, or in everything. The first form that hides is judged,
+    # or the nearest.
+    ranked.sort(key=lambda r: (round(r[0], 6), r[1]))
+    hiding = [r for r in sorted(ranked, key=lambda r: r[1]) if hides(r[2], target, mechanism)]
+    _, index, nearest = (hiding or ranked)[0]
     return _with_polarity(nearest, candidates[index])
 
 
