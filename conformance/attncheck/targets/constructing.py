@@ -116,6 +116,7 @@ def _choices(
         "d_attn",
         "attention_dim",
         "qkv_dim",
+        "qkv_features",
         "hidden_dim",
         "proj_dim",
         "d_inner",

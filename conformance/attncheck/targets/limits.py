@@ -93,7 +93,10 @@ def _built(adapter: FoundAdapter, names: Mapping[str, Any]) -> Any:
     """An instance at some sizes, or None if its constructor raises."""
     state = torch.get_rng_state()
     try:
-        return adapter.build(names)
+        built = adapter.build(names)
+        if isinstance(built, nn.Module):
+            adapter.materialise(built, names)
+        return built
     except (Exception, SystemExit):
         return None
     finally:

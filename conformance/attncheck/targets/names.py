@@ -35,12 +35,12 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "num_attention_heads", "head", "query_heads", "n_attention_heads", "num_head", "attention_heads", "head_count"):
         ("heads",),
     ("dim_head", "head_dim", "d_k", "dim_heads", "attn_head_dim", "key_dim", "d_head", "head_size", "dk",
-     "d_qk", "size_per_head", "head_features", "per_head_dim", "qk_dim", "dim_k", "attn_dim", "hid_q_dim",
+     "d_qk", "size_per_head", "head_features", "per_head_dim", "qk_dim", "qk_size", "dim_k", "attn_dim", "hid_q_dim",
      "att_dim", "d_attn", "attention_dim", "inner_dim", "proj_dim", "hidden_dim", "hidden", "hidden_size", "dim_key"):
         ("head_dim", "hidden", "reduced"),
     ("value_size", "vdim", "value_dim", "v_size", "dim_value", "d_value"): ("value_size", "v_dim"),
-    ("d_v", "value_dim", "v_dim", "vdim", "dv", "dim_v", "out_dim", "output_dim", "out_features", "dim_out",
-     "d_out", "output_size", "dim_value", "d_value", "embed_dim", "d_output"):
+    ("d_v", "value_dim", "vo_size", "v_dim", "vdim", "dv", "dim_v", "out_dim", "output_dim", "out_features", "dim_out",
+     "d_out", "output_size", "output_shape", "dim_value", "d_value", "embed_dim", "d_output"):
         ("v_dim", "model_dim", "value_size", "classes", "out_channels"),
     ("query_size", "query_dim", "q_dim", "x_dim", "qdim", "d_query", "in_q_dim", "dim_q", "num_q_input_channels",
      "q_size", "dim_query", "query_features", "d_q", "query_in", "in_dim", "dim", "decoder_dim", "dec_dim",

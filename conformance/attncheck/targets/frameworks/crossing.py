@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -24,6 +24,10 @@ class Framework(Protocol):
 
     # Names of a module's constructor and call that the framework settles, beside `_SETTLED`.
     settled: frozenset[str]
+    # Names that are left at their defaults, where they have some.
+    usual: frozenset[str]
+    # Sizes that a module learns in its first call, which a constructor of torch would be told.
+    seen: tuple[str, ...]
 
     def build(self, target: Any, arguments: Mapping[str, Any]) -> Any:
         """A new instance."""
@@ -116,7 +120,7 @@ class Bridged(nn.Module):
 
 
 def _module(target: type, framework: str, mapped: int) -> type[nn.Module]:
-    settled = of(framework).settled
+    bridge = of(framework)
 
     def init(self: Bridged, **arguments: Any) -> None:
         Bridged.__init__(self, target, framework, mapped, arguments)
@@ -126,9 +130,9 @@ def _module(target: type, framework: str, mapped: int) -> type[nn.Module]:
 
     made = type(target.__name__, (Bridged,), {"__init__": init, "forward": forward})
     made.__qualname__, made.__module__, made.__doc__ = target.__qualname__, target.__module__, target.__doc__
-    made.__signature__ = _visible(inspect.signature(target), settled)  # type: ignore[attr-defined]  # read by inspect
+    made.__signature__ = _constructor(target, bridge)  # type: ignore[attr-defined]  # read by inspect
     called = inspect.signature(called_of(target))
-    made.forward.__signature__ = _visible(called, settled)  # type: ignore[attr-defined]  # read by inspect
+    made.forward.__signature__ = _visible(called, bridge)  # type: ignore[attr-defined]  # read by inspect
     return made
 
 
@@ -137,8 +141,21 @@ def _function(target: Callable[..., Any], framework: str, mapped: int) -> Callab
     def function(*args: Any, **kwargs: Any) -> Any:
         return of(framework).call(target, {}, args, kwargs, train=False, mapped=mapped)
 
-    function.__signature__ = _visible(inspect.signature(target), frozenset())  # type: ignore[attr-defined]  # read by inspect
+    function.__signature__ = _visible(inspect.signature(target), of(framework))  # type: ignore[attr-defined]  # read by inspect
     return function
+
+
+def _constructor(target: type, bridge: Framework) -> inspect.Signature:
+    shown = _visible(constructor_of(target), bridge)
+    own = [p for p in shown.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    sizes = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in bridge.seen]
+    return shown.replace(parameters=[*own, *sizes])
+
+
+def constructor_of(target: type) -> inspect.Signature:
+    """What a class takes: its own constructor says it where its metaclass takes anything."""
+    own = inspect.signature(cast(Any, target).__init__)
+    return own.replace(parameters=list(own.parameters.values())[1:])
 
 
 def called_of(target: Any) -> Callable[..., Any]:
@@ -151,9 +168,13 @@ def _own(target: Any, name: str) -> Any:
     return next((vars(base)[name] for base in target.__mro__[:-1] if name in vars(base)), None)
 
 
-def _visible(signature: inspect.Signature, settled: Iterable[str]) -> inspect.Signature:
-    hidden = {*_SETTLED, *settled, *ZERO} - {"p"}
-    shown = [p for p in signature.parameters.values() if p.name not in hidden]
+def _visible(signature: inspect.Signature, bridge: Framework) -> inspect.Signature:
+    settled = {*_SETTLED, *bridge.settled, *ZERO} - {"p"}
+    shown = [
+        p
+        for p in signature.parameters.values()
+        if p.name not in settled and (p.default is p.empty or p.name not in bridge.usual)
+    ]
     return signature.replace(parameters=shown, return_annotation=inspect.Signature.empty)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attncheck.targets.frameworks.crossing import flattened
+from attncheck.targets.frameworks.crossing import constructor_of, flattened
 
 # Without it float64 is float32 here.
 jax.config.update("jax_enable_x64", True)
@@ -36,11 +36,13 @@ class Functions:
     """Functions of arrays."""
 
     settled: frozenset[str] = frozenset()
+    usual: frozenset[str] = frozenset()
+    seen: tuple[str, ...] = ()
     programs: dict[Any, tuple[Any, "Program"]] = field(default_factory=dict)
 
     def build(self, target: Any, arguments: Mapping[str, Any]) -> Instance:
         """A new instance, with what its framework hands to constructors."""
-        known = inspect.signature(target).parameters
+        known = constructor_of(target).parameters
         given = {n: v for n, v in self.handed().items() if n in known}
         made = (target, *((n, repr(v)) for n, v in sorted(arguments.items())))
         return Instance(target(**arguments, **given), made)
@@ -87,7 +89,9 @@ class Functions:
 
 @dataclass(frozen=True)
 class Flax(Functions):
-    """Modules of flax.nnx."""
+    """Modules of flax.nnx, whose inputs and outputs are equally wide unless told otherwise."""
+
+    usual: frozenset[str] = frozenset({"out_features", "in_kv_features", "num_kv_heads", "broadcast_dropout"})
 
     def handed(self) -> dict[str, Any]:
         """Random keys."""
@@ -121,7 +125,8 @@ class Flax(Functions):
 class Equinox(Functions):
     """Modules of Equinox, which take one sample by convention."""
 
-    settled: frozenset[str] = frozenset({"key", "state", "process_heads", "enable_dropout"})
+    settled: frozenset[str] = frozenset({"key", "state", "enable_dropout"})
+    usual: frozenset[str] = frozenset({"process_heads"})
 
     def handed(self) -> dict[str, Any]:
         """A random key."""

@@ -37,7 +37,9 @@ class Layer:
 class Keras:
     """Layers of Keras."""
 
-    settled = frozenset({"seed", "attention_axes", "flash_attention"})
+    settled = frozenset({"seed"})
+    usual = frozenset({"attention_axes", "flash_attention"})
+    seen = ("query_size", "key_size", "value_size")
 
     def build(self, target: Any, arguments: Mapping[str, Any]) -> Layer:
         """The layer in float32. Raises NoAdapterError on a backend that is not torch's."""
@@ -45,7 +47,7 @@ class Keras:
             raise NoAdapterError(
                 f"expected Keras on its torch backend, found {keras.backend.backend()}; set KERAS_BACKEND=torch"
             )
-        layer = Layer(target, dict(arguments))
+        layer = Layer(target, {n: v for n, v in arguments.items() if n not in self.seen})
         # What the constructor refuses is refused here, not in a call.
         layer.of(torch.float32)
         return layer

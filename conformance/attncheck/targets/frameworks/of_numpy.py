@@ -8,17 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attncheck.targets.frameworks.crossing import flattened, mapped_tree
+from attncheck.targets.frameworks.crossing import constructor_of, flattened, mapped_tree
 
 
 class NumPy:
     """Functions and objects that compute with NumPy."""
 
     settled = frozenset({"seed"})
+    usual: frozenset[str] = frozenset()
+    seen = ()
 
     def build(self, target: Any, arguments: Mapping[str, Any]) -> Any:
         """A new instance; one that wants a generator gets one."""
-        known = inspect.signature(target).parameters
+        known = constructor_of(target).parameters
         given = {"rng": np.random.default_rng(0), "seed": 0}
         return target(**{n: v for n, v in given.items() if n in known}, **arguments)
 
