@@ -167,7 +167,7 @@ def _outcome(code: int | None, report: Report | None) -> CellOutcome:
         return "unusable"
     # What was judged in part only, because its weights could not be matched, does not conform yet.
     if outcome == "no adapter" and report is not None:
-        return "unusable"
+        return "judged in part"
     return outcome
 
 

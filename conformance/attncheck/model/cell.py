@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-CellOutcome = Literal["conforms", "findings", "no adapter", "unusable", "not installed", "timed out"]
+CellOutcome = Literal[
+    "conforms", "findings", "judged in part", "no adapter", "unusable", "not installed", "timed out"
+]
 
 # What the exit code of `attncheck run` means for a cell; 3 is "no adapter" only where nothing was judged.
 _BY_EXIT: dict[int, CellOutcome] = {0: "conforms", 1: "findings", 2: "unusable", 3: "no adapter"}

@@ -53,7 +53,20 @@ def time_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
+_JUDGED = ("conforms", "findings")
+
+
 def summary(judged: Sequence[Judged]) -> str:
-    """How many cells ended how."""
-    counts = Counter(each.record.outcome for each in judged)
-    return f"{len(judged)} targets: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common())
+    """How many cells ended how, and how many of them needed an adapter that a person wrote."""
+    records = [each.record for each in judged]
+    counts = Counter(record.outcome for record in records)
+    whole = [record for record in records if record.outcome in _JUDGED]
+    found = sum(record.adapter is None for record in whole)
+    rows = [
+        ("judged without a written adapter", found),
+        ("judged with one", len(whole) - found),
+        ("judged in part, or not", len(records) - len(whole)),
+    ]
+    head = f"{len(records)} targets: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common())
+    lines = [f"  {label:<34}{n:>4}{n / max(len(records), 1):>8.1%}" for label, n in rows]
+    return "\n".join([head, *lines])
