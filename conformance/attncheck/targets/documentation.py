@@ -81,6 +81,9 @@ def documented_ranks(target: Any, mask: str) -> set[int]:
     for line in _own_lines(target, mask, others):
         for shape in re.findall(r"[(\[]([^()\[\]]*,[^()\[\]]*)[)\]]", line):
             axes = [axis.strip(" `'\"") for axis in shape.split(",") if axis.strip()]
+            if "..." in axes:
+                # Any number of axes in front, as torch documents its own operator: no rank is said.
+                return set()
             if all(re.fullmatch(r"[\w.]+(?:\s*[*x·]\s*[\w.]+)*", axis) for axis in axes):
                 ranks.add(len(axes))
     return ranks

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from attncheck import run
-from attncheck.targets.documentation import documented
+from attncheck.targets.documentation import documented, documented_ranks
 
 Option = str | None
 
@@ -105,3 +105,8 @@ def test_a_mask_that_means_the_opposite_of_its_documentation_is_a_finding() -> N
     ]
 
     assert outcomes == ["failed", "passed"]
+
+
+def test_a_shape_with_an_ellipsis_says_no_rank() -> None:
+    """torch's own operator takes a mask of any rank that broadcasts to (N, ..., Hq, L, S)."""
+    assert documented_ranks(torch.nn.functional.scaled_dot_product_attention, "attn_mask") == set()
