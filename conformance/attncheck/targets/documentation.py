@@ -79,7 +79,7 @@ def documented_ranks(target: Any, mask: str) -> set[int]:
     others = _arguments(target) - {mask}
     ranks: set[int] = set()
     for line in _own_lines(target, mask, others):
-        for shape in re.findall(r"[(\[]([^()\[\]]*,[^()\[\]]*)[)\]]", line):
+        for shape in re.findall(r"[(\[]([^()\[\]]*,[^()\[\]]*)[)\]]", _without_latex(line)):
             axes = [axis.strip(" `'\"") for axis in shape.split(",") if axis.strip()]
             if "..." in axes:
                 # Any number of axes in front, as torch documents its own operator: no rank is said.
@@ -87,6 +87,10 @@ def documented_ranks(target: Any, mask: str) -> set[int]:
             if all(re.fullmatch(r"[\w.]+(?:\s*[*x·]\s*[\w.]+)*", axis) for axis in axes):
                 ranks.add(len(axes))
     return ranks
+
+
+def _without_latex(line: str) -> str:
+    return re.sub(r"\\text\{([^{}]*)\}", r"\1", line).replace("\\cdot", " * ").replace("\\_", "_")
 
 
 def tells_ranks_apart(target: Any, mask: str) -> bool:

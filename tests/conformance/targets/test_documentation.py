@@ -110,3 +110,8 @@ def test_a_mask_that_means_the_opposite_of_its_documentation_is_a_finding() -> N
 def test_a_shape_with_an_ellipsis_says_no_rank() -> None:
     """torch's own operator takes a mask of any rank that broadcasts to (N, ..., Hq, L, S)."""
     assert documented_ranks(torch.nn.functional.scaled_dot_product_attention, "attn_mask") == set()
+
+
+def test_a_shape_in_latex_says_its_rank() -> None:
+    """torch's module takes (L, S), or (N·num_heads, L, S) with one mask a head."""
+    assert documented_ranks(torch.nn.MultiheadAttention, "attn_mask") == {2, 3}
