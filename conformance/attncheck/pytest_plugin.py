@@ -15,6 +15,7 @@ from attncheck.model.errors import NoAdapterError, UsageError
 
 if TYPE_CHECKING:
     from attncheck._api import RunOptions
+    from attncheck.checks import Check
     from attncheck.engine.request import Request
     from attncheck.model.report import Report
     from attncheck.model.verdict import Verdict
@@ -138,12 +139,10 @@ class TargetCollector(pytest.Collector):
         self.judged = judged
 
     def collect(self) -> Iterator[CheckItem]:
-        from attncheck.checks import every_check
-
         asked = self.judged.request
         ids = [
             check.id
-            for check in every_check()
+            for check in _planned(asked.mechanism)
             if (not asked.checks or check.id in asked.checks)
             and check.id not in asked.skip
             and (not asked.families or check.family in asked.families)
@@ -151,6 +150,20 @@ class TargetCollector(pytest.Collector):
         self.judged.shown = frozenset(ids)
         for name in ids:
             yield CheckItem.from_parent(self, name=name, judged=self.judged)
+
+
+def _planned(mechanism: str | None) -> "list[Check]":
+    """Every check, without those that speak of laws that the mechanism, if it is named, does not have."""
+    from attncheck.checks import every_check
+    from attncheck.checks.check import speaks_of
+    from attncheck.shapes.catalogue import BY_ID
+    from attncheck.targets.adapter import Reference
+    from attncheck.targets.subject import Subject
+
+    if mechanism is None or mechanism not in BY_ID:
+        return list(every_check())
+    subject = Subject(BY_ID[mechanism], Reference(BY_ID[mechanism]).interface)
+    return [check for check in every_check() if speaks_of(check, subject)]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

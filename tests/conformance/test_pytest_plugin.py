@@ -122,10 +122,10 @@ def test_a_run_that_judged_nothing_is_not_green(judge):
 
 
 def test_a_finding_of_a_check_without_item_is_not_lost(judge, all_passed, make_failed):
-    result = judge([*all_passed(), make_failed("contradicts_its_documentation")])
+    result = judge([*all_passed(), make_failed("a_verdict_of_the_run_itself")])
 
     result.assert_outcomes(failed=1, passed=len(CHECKS) - 1)
-    result.stdout.fnmatch_lines(["contradicts_its_documentation: wrong values"])
+    result.stdout.fnmatch_lines(["a_verdict_of_the_run_itself: wrong values"])
 
 
 def test_alone_on_the_command_line_the_option_runs_nothing_else(pytester, judge, all_passed):

@@ -88,8 +88,8 @@ def hidden_keys_have_no_influence(subject: Subject, case: Case) -> Trial:
     place = subject.output_axis("kv_len") or (None if subject.has("kv_len") else subject.output_axis("q_len"))
     inputs = [(n, p) for n, p in subject.places(ask, axis) if n in subject.inputs]
     other = ask
-    for name, place in inputs:
-        other = other.edit(name, "fill_from", place, (size - 1, 40.0 + case.seed % 7))
+    for name, at in inputs:
+        other = other.edit(name, "fill_from", at, (size - 1, 40.0 + case.seed % 7))
     before, after = yield [ask, other]
     first, second = before.out, after.out
     if place is not None:

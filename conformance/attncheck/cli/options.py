@@ -164,6 +164,7 @@ _LIMITS = (
 _OUTPUT = (
     click.option("--report", metavar="FILE.jsonl", help="Write the report, line by line.  [default: none]"),
     click.option("--junit", metavar="FILE.xml", help="Write JUnit XML.  [default: none]"),
+    click.option("--html", metavar="FILE.html", help="Write a page that stands alone.  [default: none]"),
     click.option("--markdown", metavar="FILE.md", help="Write a summary as Markdown.  [default: none]"),
     click.option("--quiet", "-q", is_flag=True, help="One line a target.  [default: off]"),
     click.option(
@@ -171,7 +172,7 @@ _OUTPUT = (
     ),
 )
 
-_OF_OUTPUT = ("report", "junit", "markdown", "quiet", "verbose", "update_known")
+_OF_OUTPUT = ("report", "junit", "html", "markdown", "quiet", "verbose", "update_known")
 
 
 def run_options(function: Callable[..., None]) -> Callable[..., None]:

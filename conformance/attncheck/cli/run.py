@@ -86,14 +86,19 @@ def _updated(path: str, reports: Sequence[Report]) -> int:
 
 @contextlib.contextmanager
 def _outputs(
-    report: str | None, junit: str | None, markdown: str | None, quiet: bool, verbose: bool
+    report: str | None, junit: str | None, html: str | None, markdown: str | None, quiet: bool, verbose: bool
 ) -> Iterator[tuple[list[Listener], list[Report]]]:
     """The listeners of a run; the files that need whole reports are written at the end."""
     from attncheck.report.console import Console, Terminal
     from attncheck.report.jsonl import JsonLines
     from attncheck.report.progress import ProgressBar
 
-    for option, path in (("--report", report), ("--junit", junit), ("--markdown", markdown)):
+    for option, path in (
+        ("--report", report),
+        ("--junit", junit),
+        ("--html", html),
+        ("--markdown", markdown),
+    ):
         _require_folder(option, path)
     terminal = Terminal()
     bar = ProgressBar(terminal)
@@ -109,6 +114,10 @@ def _outputs(
             from attncheck.report.junit import write
 
             write(reports, junit)
+        if html:
+            from attncheck.report.html import write_page
+
+            write_page(reports, Path(html))
         if markdown:
             from attncheck.report.markdown import markdown as as_markdown
 

@@ -18,7 +18,7 @@ from attncheck.model.report import Report
 from attncheck.model.verdict import FAMILIES, Family, Outcome, Verdict
 from attncheck.report.causes import Cause, causes
 from attncheck.report.commands import again
-from attncheck.report.wording import QUESTIONS, finding_rows, in_a_line, printable
+from attncheck.report.wording import QUESTIONS, finding_rows, in_a_line, outcome, printable
 
 _TONES: dict[Outcome, str] = {
     "passed": "good", "failed": "bad", "errored": "doubt", "skipped": "none", "deviates": "doubt", "known": "doubt",
@@ -26,6 +26,7 @@ _TONES: dict[Outcome, str] = {
 _SIGNS: dict[Outcome, str] = {
     "passed": "✓", "failed": "✗", "errored": "!", "skipped": "–", "deviates": "~", "known": "k",
 }  # fmt: skip
+_BY_EXIT = {0: "good", 1: "bad", 3: "doubt"}
 _COLOURS = {"good": "#11632f", "bad": "#a3141c", "doubt": "#755200"}
 
 
@@ -80,6 +81,16 @@ def write_site(out: Path, judged: Sequence[Judged], absent: Sequence[Absent]) ->
         _write(out / "defects" / f"{defect.id}.html", "defect.html", defect.id, "../", {"defect": defect})
 
 
+def write_page(reports: Sequence[Report], path: Path) -> None:
+    """Write reports as one page that stands alone, for a person who judged a few targets."""
+    title = ", ".join(report.header.target for report in reports) or "attncheck"
+    targets = [
+        {**_judged(report), "outcome": outcome(report), "tone": _BY_EXIT[report.exit_code]}
+        for report in reports
+    ]
+    _write(path, "report.html", title, "", {"targets": targets, "tones": _TONES, "in_site": False})
+
+
 @functools.cache
 def _templates() -> Environment:
     return Environment(
@@ -121,7 +132,7 @@ def _index(rows: Sequence[Row], defects: Sequence[Met], absent: Sequence[Absent]
 
 def _row(each: Judged) -> Row:
     record, report = each.record, each.report
-    outcome, tone = _outcome(each)
+    result, tone = _outcome(each)
     verdicts = {v.check: v for v in report.verdicts} if report else {}
     package = f"{record.package} {record.version}".strip()
     mechanism = report.header.mechanism if report else record.mechanism or "unknown"
@@ -130,12 +141,12 @@ def _row(each: Judged) -> Row:
         record.target,
         package,
         mechanism,
-        outcome,
+        result,
         *met,
         *(v.check for v in verdicts.values() if v.outcome == "failed"),
     )
     return Row(
-        id=record.id, target=record.target, package=package, mechanism=mechanism, outcome=outcome, tone=tone,
+        id=record.id, target=record.target, package=package, mechanism=mechanism, outcome=result, tone=tone,
         text=" ".join(words).lower(),
         families=tuple(_family(report, family) for family in FAMILIES),
         claims=tuple(_claim(verdicts.get(c.id), f) for f in FAMILIES for c in CHECKS if c.family == f),
@@ -165,13 +176,14 @@ def _claim(verdict: Verdict | None, family: str) -> Column:
 
 
 def _target(each: Judged, row: Row) -> dict[str, object]:
-    report = each.report
+    return {"row": row, "record": each.record, "tones": _TONES, "in_site": True, **_judged(each.report)}
+
+
+def _judged(report: Report | None) -> dict[str, object]:
+    """What the part of a page says that is about one report."""
     conventions = report.conventions.items() if report else ()
     return {
-        "row": row,
-        "record": each.record,
         "report": report,
-        "tones": _TONES,
         "causes": [_told(cause) for cause in causes(report)] if report else [],
         "conventions": [(n.replace("_", " "), str(o).replace("_", " ")) for n, o in conventions],
         "again": again(report.header) if report else "",
