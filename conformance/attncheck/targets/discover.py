@@ -370,7 +370,8 @@ def _settled(base: Found, target: Any, case: Case, possible: list[Guess]) -> Fou
     """The likeliest assignment: named, or the one whose tensors act as their roles must."""
     if possible[0].named and not base.norms:
         return _guessed(base, possible)
-    for guess in possible[:_PROBED]:
+    # What layers are called stands; with norms, whether they act so is seen as well.
+    for guess in possible[: 1 if possible[0].named else _PROBED]:
         found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
         if acts_its_roles(found, target, case):
             return replace(found, certainty="probed")

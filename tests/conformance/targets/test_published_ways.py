@@ -347,13 +347,13 @@ class NormOfHeads(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.q_proj, self.k_proj = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.v_proj, self.out_proj = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
-        self.to_out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.to_qkv(x).chunk(3, dim=-1)
-        out: Tensor = self.to_out(self.norm(attended(q, k, v, self.heads)))
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        heads = attended(self.q_proj(query), self.k_proj(key), self.v_proj(value), self.heads)
+        out: Tensor = self.out_proj(self.norm(heads))
         return out
 
 
