@@ -1,4 +1,4 @@
-"""Options of the reference that a target's constructor offers under a usual name: all their values are judged."""
+"""Options and sizes that a target's constructor offers under a usual name: all their values are judged."""
 
 import inspect
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from attncheck.model.case import Case, Scalar
 from attncheck.targets.adapter import parameter_shapes
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.hypotheses import guesses, learned_shapes
-from attncheck.targets.names import OPTIONS
+from attncheck.targets.names import OPTIONS, axes_for
 from attncheck.targets.trying import SIZE_SETS, agrees, attempt, case_for
 from attnref import Mechanism
 from attnref._mechanism import Option
@@ -20,13 +20,33 @@ _GUESSES = 60
 
 
 def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
-    """The adapter with every option open that the constructor offers and that was settled so far."""
+    """The adapter with every option and size open that the constructor offers and that was settled so far."""
     if not found.is_class or found.config or found.certainty != "verified":
         return found
+    for axis, expression in found.derived.items():
+        if expression.isdigit():
+            found = _with_size(found, target, mechanism, axis, int(expression))
     for option in mechanism.contract.options:
         argument = _argument_of(option, target)
         if argument is not None and option.name in found.fixed and not option.name.endswith("bias"):
             found = _opened(found, target, mechanism, option, argument)
+    return found
+
+
+def _with_size(found: Found, target: Any, mechanism: Mechanism, axis: str, size: int) -> Found:
+    """The adapter with an axis open that was found at its argument's default, if other sizes run as well."""
+    for parameter in inspect.signature(target).parameters.values():
+        if axes_for(parameter.name.lower())[:1] != (axis,) or parameter.default != size:
+            continue
+        trial = replace(
+            found,
+            arguments={**found.arguments, parameter.name: axis},
+            derived={a: e for a, e in found.derived.items() if a != axis},
+        )
+        cases = [case_for(trial, mechanism, {axis: n}) for n in (size, size + 1, size + 2)]
+        first, *others = (attempt(trial, target, case) for case in cases if case is not None)
+        if agrees(first.gap) and any(other.ran for other in others):
+            return trial
     return found
 
 
@@ -78,8 +98,15 @@ def _with_value(
             # What made no difference before may be told now: what is settled must agree all the same.
             if _agrees(tried, target, mechanism, value) and _agrees(tried, target, mechanism, settled):
                 return tried
-    # None agrees: a mistake under this value. The likeliest places are judged.
-    return likely[0] if likely else None
+    # None agrees: a mistake under this value. Places are judged that have the names they had before.
+    return next((placed for placed in likely if _is_renamed(placed, trial)), None)
+
+
+def _is_renamed(placed: Found, trial: Found) -> bool:
+    """Whether every layer is found in the part of the target in which it was found before."""
+    before = {p.roles: p.target.split(".")[0] for p in trial.placements}
+    now = placed.others[-1] if placed.others != trial.others else placed.placements
+    return all(before.get(p.roles, p.target.split(".")[0]) == p.target.split(".")[0] for p in now)
 
 
 def _placed(trial: Found, target: Any, mechanism: Mechanism, value: dict[str, Scalar]) -> Iterator[Found]:
@@ -93,10 +120,9 @@ def _placed(trial: Found, target: Any, mechanism: Mechanism, value: dict[str, Sc
     except (Exception, SystemExit):
         return
     own = learned_shapes(built) if isinstance(built, nn.Module) else {}
-    if {p.target for p in trial.placements} >= set(own):
-        yield trial
-        return
     reference = parameter_shapes(mechanism, {**case.names, **trial.fixed})
+    if set(adapter.placed(own, reference)) == set(own):
+        yield trial
     for guess in guesses(own, reference, case.sizes.get("heads"))[:_GUESSES]:
         if set(guess.absent) <= set(trial.absent) and guess.identity == trial.identity:
             yield replace(trial, others=(*trial.others, guess.placements))

@@ -430,6 +430,8 @@ def _try_guesses(
             again = attempt(matched, search.target, second) if second is not None else None
             if again is None or agrees(again.gap) or (not again.ran and again.stage != "weights"):
                 return _with_coincidences(replace(matched, certainty="verified"), search, plan)
+            # Right at sizes that are all different, wrong at others: the best there is unless one is right at both.
+            search.keep(rank - 100, replace(matched, certainty="verified"))
         if search.late:
             break
     search.plausible += bool(possible)

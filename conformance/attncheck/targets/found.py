@@ -120,7 +120,7 @@ class Found:
         return Found(**fields)
 
 
-def continued(placements: tuple[Placement, ...], parameters: Mapping[str, Tensor]) -> list[Placement]:
+def continued(placements: tuple[Placement, ...], parameters: Mapping[str, object]) -> list[Placement]:
     """Placements for numbered tensors beyond those that there were when the target was studied."""
     known = {p.roles[0]: p for p in placements if len(p.roles) == 1}
     made = []
@@ -253,7 +253,11 @@ class FoundAdapter:
             self.call(built.eval(), inputs, {})
         built.train(training)
 
-    def _placements(self, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> list[Placement]:
+    def placed(self, own: Mapping[str, object], parameters: Mapping[str, object]) -> list[str]:
+        """The target's tensors that are filled with these parameters."""
+        return [placement.target for placement in self._placements(own, parameters)]
+
+    def _placements(self, own: Mapping[str, object], parameters: Mapping[str, object]) -> list[Placement]:
         """Those whose tensors the instance has: some targets name them by their sizes or options.
 
         Without a bias, say, the reference lacks a tensor, and nothing is placed for it.
@@ -262,7 +266,8 @@ class FoundAdapter:
         for settled in (self.found.placements, *self.found.others):
             placements = [*settled, *continued(settled, parameters)]
             needed = [p for p in placements if all(role in parameters for role in p.roles)]
-            if all(p.target.format(0) in own for p in needed):
+            covered = {role for p in needed for role in p.roles} | {*self.found.absent, *self.found.identity}
+            if all(p.target.format(0) in own for p in needed) and covered >= set(parameters):
                 return needed
             for placement in needed:
                 if placement.target.format(0) in own:

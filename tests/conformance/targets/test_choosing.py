@@ -1,4 +1,4 @@
-"""Every value of an option that a constructor offers is judged, not only the one at which it was recognised."""
+"""Every value that a constructor offers is judged, not only the one at which the target was recognised."""
 
 import pytest
 import torch
@@ -49,3 +49,32 @@ def test_a_mistake_under_an_option_that_is_off_by_default_is_found(target: type,
     report = run(target, mechanism="non_local", isolate=False, seed=1, checks=("matches_the_reference",))
 
     assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == outcome
+
+
+class Gate(nn.Module):
+    """A residual block with CBAM whose skip strides over other pixels than its convolution does."""
+
+    def __init__(self, inplanes: int, planes: int, stride: int = 1, ratio: int = 2) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inplanes, planes, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.fc1, self.fc2 = nn.Linear(planes, planes // ratio), nn.Linear(planes // ratio, planes)
+        self.spatial = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+        pooled = nn.Sequential(
+            nn.AvgPool2d(stride, ceil_mode=True), nn.Conv2d(inplanes, planes, 1, bias=False)
+        )
+        self.downsample = nn.Identity() if stride == 1 and inplanes == planes else pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.bn1(self.conv1(x)))
+        pooled = torch.stack([y.mean((2, 3)), y.amax((2, 3))])
+        y = y * torch.sigmoid(self.fc2(torch.relu(self.fc1(pooled))).sum(0))[..., None, None]
+        maps = torch.stack([y.mean(1), y.amax(1)], 1)
+        return torch.relu(y * torch.sigmoid(self.spatial(maps)) + self.downsample(x))
+
+
+def test_a_stride_that_is_right_at_its_default_alone_is_judged_at_others() -> None:
+    found = discover(Gate, BY_ID["cbam_block"])
+
+    assert found.certainty == "verified"
+    assert found.arguments["stride"] == "stride"
