@@ -90,10 +90,12 @@ def idle_checks(score: Score) -> list[str]:
 
 def _said(score: Score) -> Iterator[str]:
     alone = sum(not item.accusations for item in score.right)
+    computing = sum(item.seconds for item in (*score.trials, *score.right))
     yield (
         f"{len(score.trials) - len(score.survivors)} of {len(score.trials)} mistakes found, "
         f"{alone} of {len(score.right)} right ones left alone; "
-        f"budget {score.budget}, {_named(score.seeds)}, {score.seconds:.0f} s"
+        f"budget {score.budget}, {_named(score.seeds)}; "
+        f"{computing:.0f} s of computing, {score.seconds:.0f} s by the clock"
     )
     for trial in score.survivors:
         yield f"survives  {trial.defect}  seed {trial.seed}: {BY_ID[trial.defect].sentence}"

@@ -23,7 +23,8 @@ def test_a_survivor_makes_the_score_fail_and_is_named_with_its_sentence() -> Non
 
     assert not a_score().passed
     assert "survives  cross.mask_inverted  seed 3: The mask hides what it should show" in said
-    assert "2 of 3 mistakes found, 1 of 2 right ones left alone; budget default, seed 3, 3 s" in said
+    assert "2 of 3 mistakes found, 1 of 2 right ones left alone; budget default, seed 3; " in said
+    assert "; 6 s of computing, 3 s by the clock" in said
 
 
 def test_an_accusation_is_told_with_its_evidence() -> None:
@@ -33,7 +34,7 @@ def test_an_accusation_is_told_with_its_evidence() -> None:
 def test_several_seeds_in_a_row_are_told_as_a_range() -> None:
     score = Score("quick", tuple(range(20)), seconds=60)
 
-    assert "budget quick, seeds 0 to 19, 60 s" in lines(score)[-1]
+    assert "budget quick, seeds 0 to 19; 0 s of computing, 60 s by the clock" in lines(score)[-1]
 
 
 def test_the_table_counts_by_mechanism_and_family() -> None:
