@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: check test lint pages docs browser selftest
+.PHONY: check test lint pages docs browser frameworks selftest
 
 # Runs the suite on an implementation that many depend on: it must conform.
 check: .venv/installed
@@ -22,6 +22,10 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Judges published attention of JAX, Flax, Equinox and Keras, which are some 150 MB and apart from the rest.
+frameworks: .venv/frameworks
+	$(BIN)/pytest tests/conformance/targets/frameworks
+
 # Looks at the site of a matrix in headless Chromium, which is no Python package.
 browser: .venv/installed
 	$(BIN)/pytest tests/browser
@@ -37,4 +41,8 @@ docs: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
+	touch $@
+
+.venv/frameworks: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[frameworks]'
 	touch $@
