@@ -88,7 +88,7 @@ class Bridged(nn.Module):
         self._held = [self._framework.build(target, arguments)]
         parameters = self._framework.parameters(self._held[0])
         if parameters is None:
-            self.register_parameter("unseen", nn.UninitializedParameter())
+            self.register_parameter("unseen", cast(nn.Parameter, nn.UninitializedParameter()))
         else:
             self._mirror(parameters)
 

@@ -164,11 +164,12 @@ def _named(path: tuple[Any, ...]) -> str:
 
 
 def _leaves(built: Any) -> list[tuple[Any, Any]]:
-    return jax.tree_util.tree_leaves_with_path(built)
+    found: list[tuple[Any, Any]] = jax.tree_util.tree_leaves_with_path(built)
+    return found
 
 
 def _path(place: Any) -> str:
-    return jax.tree_util.keystr(place, simple=True, separator=".")
+    return str(jax.tree_util.keystr(place, simple=True, separator="."))
 
 
 def _is_float(leaf: Any) -> bool:
@@ -244,7 +245,8 @@ class Program:
             return self._plain(*given)
 
         _, carry = jax.vjp(of_moved, *(arrays[i] for i in moved))
-        return carry(gradients)
+        carried: Sequence[Any] = carry(gradients)
+        return carried
 
 
 def _carried(program: Program, tensors: list[Tensor]) -> Any:

@@ -1,5 +1,6 @@
 """NumPy: arrays that are the tensors' own memory; what an object learns are its arrays."""
 
+import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -43,25 +44,30 @@ class NumPy:
         given = mapped_tree(lambda p: _array(p) if isinstance(p, Tensor) else p, (tuple(args), dict(kwargs)))
         tensors = flattened((args, kwargs))
         device = tensors[0].device if tensors else torch.device("cpu")
-        result = _one_by_one(function, *given, depth=mapped)
+        result = _one_by_one(function, given, mapped)
         return mapped_tree(lambda part: _tensor(part, device), result)
 
 
-def _one_by_one(function: Any, args: Any, kwargs: Any, depth: int) -> Any:
+def _one_by_one(function: Any, given: Any, depth: int) -> Any:
     """The results of calls without the first axes, put together again."""
     if depth == 0:
+        args, kwargs = given
         return function(*args, **kwargs)
     lengths: list[int] = []
-    mapped_tree(lambda p: lengths.append(len(p)) if isinstance(p, np.ndarray) else None, (args, kwargs))
+    mapped_tree(lambda p: lengths.append(len(p)) if isinstance(p, np.ndarray) else None, given)
     if not lengths or min(lengths) != max(lengths) or not min(lengths):
         raise ValueError(f"expected arguments of one length above zero along the first axis, got {lengths}")
     results = []
     for index in range(lengths[0]):
-        own = mapped_tree(lambda p, i=index: p[i] if isinstance(p, np.ndarray) else p, (args, kwargs))
-        results.append(_one_by_one(function, *own, depth=depth - 1))
+        own = mapped_tree(functools.partial(_at, index), given)
+        results.append(_one_by_one(function, own, depth - 1))
     if isinstance(results[0], tuple):
         return tuple(np.stack(parts) for parts in zip(*results, strict=True))
     return np.stack(results)
+
+
+def _at(index: int, part: Any) -> Any:
+    return part[index] if isinstance(part, np.ndarray) else part
 
 
 def _array(tensor: Tensor) -> Any:
