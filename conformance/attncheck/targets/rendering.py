@@ -38,6 +38,10 @@ def rendered(found: Found, target: str) -> str:
     third += ["from einops import rearrange"] if "rearrange(" in text else []
     if not standard:
         third, imports = [*third, *imports], []
+    if found.framework:
+        arguments = f'"{found.framework}"' + (f", mapped={found.mapped}" if found.mapped else "")
+        third += ["import attncheck"]
+        imports = [*imports, f"{name} = attncheck.bridged({name}, {arguments})"]
     blocks = [f'"""How {found.qualname} is built and called as {found.mechanism}, as attncheck found it."""']
     blocks += ["\n".join(block) for block in (head, third, imports) if block]
     return "\n\n".join(blocks) + f"\n\n\n{text}\n"

@@ -54,8 +54,10 @@ def crossed(target: Any, framework: str, mapped: int = 0) -> Any:
     return _function(target, framework, mapped)
 
 
-def bridged(target: Any, framework: str | None = None) -> Any:
+def bridged(target: Any, framework: str | None = None, mapped: int | None = None) -> Any:
     """A class or function of another framework as one of torch, for adapters written by hand.
+
+    It is called one by one over so many first axes as `mapped` says.
 
     Raises: UsageError if `framework` is none of those that have a bridge.
     """
@@ -63,7 +65,8 @@ def bridged(target: Any, framework: str | None = None) -> Any:
         return crossed(target, *crossings(target)[0])
     if framework not in BRIDGES:
         raise UsageError(f"no bridge to {framework!r}; expected one of {', '.join(BRIDGES)}")
-    return crossed(target, framework, 1 if framework == "equinox" else 0)
+    usual = 1 if framework == "equinox" else 0
+    return crossed(target, framework, usual if mapped is None else mapped)
 
 
 def of(name: str) -> Framework:
