@@ -1,8 +1,14 @@
 """Forms of masks: each is broken by an implementation that reads another form the same way."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from attncheck.checks import forms
+from attncheck.targets.adapter import Reference
+from attncheck.targets.subject import Subject
+from attnref.catalogue import BY_ID
 
 
 def includes_the_length(call, built, inputs, options):
@@ -54,3 +60,27 @@ def test_the_reference_reads_every_form(verdict):
 def test_a_target_with_one_form_is_not_asked_for_another(verdict):
     assert verdict("lengths_match_the_reference", "dot_product").outcome == "skipped"
     assert verdict("masks_of_lower_rank_match", "scaled_dot_product").outcome == "skipped"
+
+
+def refuses_other_ranks(call, built, inputs, options):
+    if inputs.get("mask", torch.ones(1, 1, 1, 1)).dim() != 4:
+        raise ValueError("the mask must have four axes")
+    return call(built, inputs, options)
+
+
+def test_a_target_that_refuses_a_mask_of_rank_three_is_not_accused(verdict):
+    found = verdict("masks_of_lower_rank_match", "multi_head", instead=refuses_other_ranks)
+
+    assert found.outcome == "skipped"
+    assert "the mask must have four axes" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "varies"), [("multi_head", {"mask": ("q_len", "kv_len")}), ("dot_product", {})]
+)
+def test_masks_that_an_adapter_lays_out_have_one_rank(mechanism, varies):
+    interface = replace(Reference(BY_ID[mechanism]).interface, varies=varies)
+
+    reason = forms.masks_of_lower_rank_match.applies(Subject(BY_ID[mechanism], interface))
+
+    assert reason == "the target takes masks of one rank"
