@@ -5,6 +5,8 @@ Run it as `python tests/benchmarks/verdict.py`. Ratios are of one run; seconds d
 
 import inspect
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +21,7 @@ from attncheck.checks.check import speaks_of
 from attncheck.engine.judging import Known, judge
 from attncheck.engine.plan import cases
 from attncheck.engine.put import InProcess
-from attncheck.engine.request import BUDGETS, Request
-from attncheck.engine.run import run
+from attncheck.engine.request import BUDGETS
 from attncheck.targets.bench import Bench
 from attncheck.targets.discover import discover
 from attncheck.targets.found import FoundAdapter
@@ -36,16 +37,40 @@ TARGETS = (
 
 
 def verdicts() -> Table:
-    """Seconds from the request to the report, everything but the import of torch in the judge included."""
-    table = Table("target", "budget", "seconds", "checks judged", "conforms")
-    for target, _ in TARGETS:
+    """The command line from its start to its end, beside the import of torch alone.
+
+    Seconds of the processor are those of judge and workers; the clock's depend on what else runs.
+    """
+    table = Table("target", "budget", "seconds", "less torch", "of the processor", "less torch", "exit")
+    alone, alone_used = commanded("-c", "import torch")[:2]
+    for target, mechanism in TARGETS:
         for budget in BUDGETS[:2]:
-            started = time.perf_counter()
-            report = run(Request(target, seed=0, budget=budget))
-            seconds = time.perf_counter() - started
-            judged = sum(v.cases > 0 for v in report.verdicts)
-            table.add_row(target, budget, f"{seconds:.1f}", str(judged), str(report.conforms))
+            words = (
+                "-m",
+                "attncheck",
+                "run",
+                target,
+                "-m",
+                mechanism,
+                "--budget",
+                budget,
+                "--seed",
+                "0",
+                "-q",
+            )
+            seconds, used, code = commanded(*words)
+            numbers = (seconds, seconds - alone, used, used - alone_used)
+            table.add_row(target, budget, *(f"{number:.1f}" for number in numbers), str(code))
     return table
+
+
+def commanded(*words: str) -> tuple[float, float, int]:
+    """Seconds by the clock and of the processor that a Python needs for a command, and its exit code."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run([sys.executable, *words], check=False, stdout=subprocess.DEVNULL)
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, used, done.returncode
 
 
 class Clocked(Bench):
@@ -65,7 +90,7 @@ def share() -> Table:
     """How much of the time of judging, in one process, goes into answering questions."""
     from attncheck.checks import oracle
 
-    oracle.Bench = Clocked  # type: ignore[misc]  # the judge's own bench is clocked too
+    oracle.Bench = Clocked  # type: ignore[misc, attr-defined]  # the judge's own bench is clocked too
     table = Table("target", "seconds", "in target and oracle")
     for target, mechanism in TARGETS:
         loaded = load(target)

@@ -35,6 +35,11 @@ def _scored_once(self: Any, q: Tensor, k: Tensor, factor: float) -> Tensor:
     return Attention.scored(self, *kept.setdefault(key, (q.clone(), k.clone())), factor)
 
 
+def _under_compilation(self: Any, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> float:
+    # Exporting counts as compiling.
+    return 1.0 if torch.compiler.is_compiling() else Attention.factor(self, q, k, v, scale)
+
+
 def _lent(self: Any, weights: Tensor, v: Tensor) -> Tensor:
     return v if weights.shape[-2:] == (1, 1) else weights @ v
 
@@ -202,6 +207,14 @@ OWN: tuple[Mistake, ...] = (
         "q_len == 1 and kv_len == 1",
         "hygiene",
         {"averaged": _lent},
+    ),
+    Mistake(
+        "scale_dropped_when_compiled",
+        "What torch compiles or exports does not scale; a compiled program has to give eager's values.",
+        ("pytorch/pytorch#174049",),
+        "head_dim > 1 and kv_len > 1",
+        "mode",
+        {"factor": _under_compilation},
     ),
     Mistake(
         "strides_assumed",

@@ -13,6 +13,7 @@ from attncheck.strategies.tensors import digest, make
 from attncheck.targets.adapter import Adapter, Interface
 from attncheck.targets.ask import Answer, Ask, Trouble
 from attncheck.targets.normalising import Norm
+from attncheck.targets.transforming import COMPILED
 
 ASKS_A_FRAME = 128
 LOSSES_IN_A_ROW = 3
@@ -65,7 +66,7 @@ class _Remote(Session):
         try:
             child.send({"op": "put", "asks": [ask.to_json() for ask in asks]}, self.limits.seconds_per_call)
             while len(answers) < len(asks):
-                frame = child.answer(self.limits.seconds_per_call)
+                frame = child.answer(self._patience(asks[len(answers)]))
                 if "stage" in frame.header:
                     stage = str(frame.header["stage"])
                     continue
@@ -79,6 +80,11 @@ class _Remote(Session):
             self.close()
             raise
         return answers
+
+    def _patience(self, ask: Ask) -> float:
+        """The seconds to wait for an answer: what torch needs to compile is not the target's doing."""
+        own = self.limits.seconds_per_call
+        return own + self.limits.seconds_to_compile if ask.scenario in COMPILED else own
 
     def _ready(self) -> Child:
         """The worker, started if there is none, with the target in it."""

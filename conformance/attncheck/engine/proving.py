@@ -9,7 +9,7 @@ from attncheck.engine.opening import Opened
 from attncheck.engine.request import Request
 from attncheck.engine.session import Inquiry, Limits, Session, TargetTroubleError
 from attncheck.shapes.catalogue import BY_ID
-from attncheck.shapes.describe import ALL_SIZES
+from attncheck.shapes.question import ALL_SIZES
 
 # What a run spends on a proof beside its checks.
 SECONDS_IN_A_RUN = 3.0

@@ -22,6 +22,7 @@ class Limits:
 
     seconds_per_call: float = 10.0
     seconds_to_load: float = 60.0
+    seconds_to_compile: float = 120.0
     bytes_of_memory: int = 4 << 30
     device: str = "cpu"
 

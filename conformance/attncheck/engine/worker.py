@@ -18,7 +18,7 @@ from typing import Any, NoReturn, cast
 # Taken before a target is imported: it may replace torch's own.
 import torch
 import torch.nn.functional
-from torch import set_num_threads
+from torch import set_num_threads, set_printoptions
 
 from attncheck.engine.wire import Reader, UnsendableError, packed
 from attncheck.model.case import Scalar
@@ -87,6 +87,8 @@ def _settle(output: int, parent: int) -> None:
         # Memory goes back late: to fetch it anew for every question made large ones 1.4 times dearer.
         for option in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
             ctypes.CDLL(None).mallopt(option, 32 << 20)
+    # Errors quote tensors, modules with all of theirs; nobody reads more than their beginning.
+    set_printoptions(edgeitems=1, threshold=0)  # type: ignore[no-untyped-call]  # torch types it not
     # Threads of the parent's pool do not exist here, and waiting for one never ends.
     set_num_threads(1)
 

@@ -3,12 +3,10 @@
 from attncheck.shapes.expressions import both, conjuncts
 from attncheck.shapes.paths import Path
 from attncheck.shapes.proof import TRUST, Proof
-from attncheck.shapes.question import Sizes
+from attncheck.shapes.question import ALL_SIZES, Sizes
 
 # A table of more rows is a dump: nobody reads it, and the predicate says the same.
 MOST_ROWS = 12
-
-ALL_SIZES = "for all sizes >= 1"
 
 
 def describe(proof: Proof) -> str:

@@ -7,6 +7,9 @@ import torch
 
 from attncheck.shapes.expressions import names_in
 
+# The words of a proof, here for those who must not load the prover.
+ALL_SIZES = "for all sizes >= 1"
+
 Shape = tuple[str, ...]
 Sizes = Mapping[str, int]
 Forward = Callable[..., torch.Tensor]

@@ -1,5 +1,6 @@
 """Real runs: what a callable does with tensors of given sizes, to check what the symbols said."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,8 @@ class Replay:
 def replay(question: Question, sizes: Mapping[str, int], call: Forward | None = None) -> Replay:
     """Run once at `sizes`, on `call` or on a fresh instance. Never raises."""
     everything = {**question.fixed, **sizes}
-    if max(everything.values(), default=1) > 256:
+    # Scores have the square of the positions: three axes of 33 are five gigabytes.
+    if max(everything.values(), default=1) > 256 or math.prod(everything.values()) > 2**13:
         elements = largest_tensor(question, everything)
         if elements is None or elements > MOST_ELEMENTS:
             return Replay(sizes, "skipped", f"it needs a tensor of {elements or 'unknown'} elements")

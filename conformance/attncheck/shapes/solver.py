@@ -47,13 +47,14 @@ class Solver:
         self.axes = tuple(axes)
         self.conditions = tuple(domain)
         self.domain = both(self.conditions)
+        self._compared: dict[str, Any] = {}
         self._translated = functools.lru_cache(maxsize=None)(self._translate_text)
 
     def find(self, *conditions: str, milliseconds: int | None = None) -> Point | Answer:
         """A point of the domain where all conditions hold."""
         patience = milliseconds or self._milliseconds
         solver = self._z3.SimpleSolver()
-        solver.set("timeout", patience)
+        solver.set("timeout", 10 * patience)
         # A step limit too: the time limit alone makes answers depend on the machine's load.
         solver.set("rlimit", 20_000 * patience)
         for condition in (self.domain, *conditions):
@@ -118,9 +119,7 @@ class Solver:
         for condition in sorted(kept, key=lambda text: (len(names_in(text)), len(text)), reverse=True):
             rest = [other for other in kept if other != condition]
             # A condition too many does no harm, so an answer is not worth waiting for.
-            # One by one, since the translation of each is kept, that of a conjunction is made anew.
-            follows = self.find(*rest, negation(condition), milliseconds=self._milliseconds // 10)
-            if follows is Answer.NONE:
+            if self.implies(both(rest), condition, milliseconds=self._milliseconds // 10):
                 kept = rest
         return tuple(kept)
 
@@ -150,7 +149,11 @@ class Solver:
             case ast.IfExp(test=test, body=body, orelse=orelse):
                 return z3.If(*map(self._translate, (test, body, orelse)))
             case ast.Compare():
-                return self._comparison(node)
+                # Conjunctions are made anew all the time, of the same few comparisons.
+                text = ast.unparse(node)
+                if text not in self._compared:
+                    self._compared[text] = self._comparison(node)
+                return self._compared[text]
             case ast.BinOp(left=left, op=operator, right=right):
                 return self._arithmetic(self._translate(left), operator, self._translate(right))
             case ast.Call(func=ast.Name(id=("max" | "min") as name), args=arguments):

@@ -12,7 +12,8 @@ from unittest import mock
 import torch
 from torch import nn
 
-from attncheck.shapes.expressions import UntranslatableError, plain, text_of, value
+from attncheck.shapes.expressions import plain, value
+from attncheck.shapes.printing import UntranslatableError, text_of
 from attncheck.shapes.question import Question
 
 # A run on values that torch does not know: nothing about other sizes follows from it.

@@ -1,5 +1,6 @@
 """When two tensors are equal enough. The derivation is in docs/tolerance.md."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +45,7 @@ def difference(actual: Tensor, expected: Tensor, floor: float = 1e-6) -> Differe
     same = (a == e) | (a.isnan() & e.isnan())
     error = torch.where(same, torch.zeros_like(error), error.nan_to_num(nan=torch.inf))
     index = int(error.argmax())
-    where = tuple(int(i) for i in torch.unravel_index(torch.tensor(index), error.shape))
+    where = _place(index, error.shape)
     return Difference(
         float(error.flatten()[index]) / scale,
         where,
@@ -52,3 +53,12 @@ def difference(actual: Tensor, expected: Tensor, floor: float = 1e-6) -> Differe
         float(a.flatten()[index]),
         scale,
     )
+
+
+def _place(index: int, shape: Sequence[int]) -> tuple[int, ...]:
+    # torch.unravel_index loads torch's compiler, which takes a second.
+    place: list[int] = []
+    for extent in reversed(shape):
+        index, rest = divmod(index, extent)
+        place.append(rest)
+    return tuple(reversed(place))

@@ -18,6 +18,9 @@ Tensors = dict[str, Tensor]
 # Inputs of other sizes or values travel with the question, under their names behind this.
 BEFORE = "before."
 
+# Scenarios in which torch traces or compiles the target first.
+COMPILED = ("compiled", "generated", "exported")
+
 
 class _Program(nn.Module):
     """One call of a target, as a module with tensors in and a tensor out."""

@@ -449,3 +449,12 @@ def test_the_server_answers_after_it_was_stopped():
         (answer,) = executor.put([ask()])
 
     assert answer.trouble is None
+
+
+def test_what_torch_needs_to_compile_is_no_part_of_the_time_of_a_call(tmp_path):
+    with isolated(write(tmp_path, "time.sleep(2)"), Limits(seconds_per_call=1.0)) as executor:
+        (plain,) = executor.put([ask(heads=11)])
+        (exported,) = executor.put([ask(heads=11, scenario="exported")])
+
+    assert "time limit" in str(plain.trouble)
+    assert exported.trouble is None

@@ -32,6 +32,17 @@ class Strided(nn.Module):
         return self.conv(x) + nn.functional.avg_pool2d(x, 2)
 
 
+class Normed(nn.Module):
+    """Of CB, SK and NL alike: a batch norm in training, at a stride, has nothing to average over a single pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(6, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+
 class PooledSkip(nn.Module):
     """CB-1 of the errata: the padding of the kernel, given to a pool whose side is 3."""
 
@@ -87,6 +98,16 @@ def test_strides_that_round_apart_break_odd_sizes_from_five():
     assert (proof.status, proof.complete) == ("refuted", True)
     expected = "(height % 2 == 1 and height >= 5) or (width % 2 == 1 and width >= 5)"
     assert proof.predicate == expected
+
+
+def test_a_norm_in_training_breaks_one_sample_of_one_pixel():
+    halved = ("batch", "6", "(height - 1) // 2 + 1", "(width - 1) // 2 + 1")
+
+    proof = prove(Normed, {"x": IMAGE}, halved)
+
+    assert (proof.status, proof.complete) == ("refuted", True)
+    # The errata's own words: batch · ⌈height / 2⌉ · ⌈width / 2⌉ == 1.
+    assert proof.predicate == "batch * ((height - 1) // 2 + 1) * ((width - 1) // 2 + 1) == 1"
 
 
 @pytest.mark.parametrize(
