@@ -5,14 +5,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from attncheck.model.case import Case, Scalar
 from attncheck.targets.adapter import parameter_shapes
+from attncheck.targets.bench import Bench
+from attncheck.targets.calling import callings, parameters_of
+from attncheck.targets.features import function_of
 from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.hypotheses import guesses, learned_shapes
 from attncheck.targets.names import OPTIONS, axes_for
-from attncheck.targets.trying import SIZE_SETS, agrees, attempt, case_for
+from attncheck.targets.trying import SIZE_SETS, agrees, attempt, case_for, subject_of
 from attnref import Mechanism
 from attnref._mechanism import Option
 
@@ -31,6 +35,36 @@ def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
         if argument is not None and option.name in found.fixed and not option.name.endswith("bias"):
             found = _opened(found, target, mechanism, option, argument)
     return found
+
+
+def with_ignored_inputs(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The adapter with an input that the target names and does not look at: that is for the judge to say."""
+    if found.certainty != "verified":
+        return found
+    named = {parameter.name for parameter in parameters_of(function_of(target))}
+    for calling in callings(function_of(target), mechanism):
+        more = {argument.name for argument in calling.arguments} - {argument.name for argument in found.call}
+        if not calling.by_name or calling.layout != found.result_layout or not more & named:
+            continue
+        tried = replace(found, inputs=calling.inputs, call=calling.arguments, ranks=calling.ranks)
+        case = _case(tried, mechanism, {})
+        if len(calling.inputs) > len(found.inputs) and case is not None and _ignores(tried, target, case):
+            return tried
+    return found
+
+
+def _ignores(found: Found, target: Any, case: Case) -> bool:
+    """Whether the output stays the same whatever the inputs after the first hold."""
+    adapter = FoundAdapter(found, target)
+    ask = subject_of(found, adapter.mechanism).ask(case)
+    other = ask
+    for name in list(found.inputs)[1:]:
+        other = other.edit(name, "renew", None, 91)
+    bench = Bench(adapter)
+    before, after = bench.perform(ask), bench.perform(other)
+    if before.trouble is not None or after.trouble is not None:
+        return False
+    return bool(torch.equal(before.out, after.out))
 
 
 def _with_size(found: Found, target: Any, mechanism: Mechanism, axis: str, size: int) -> Found:

@@ -17,7 +17,7 @@ from attncheck.strategies.sizes import BASE
 from attncheck.targets.adapter import build_reference, feature_sizes, parameter_shapes, signature_of
 from attncheck.targets.bench import Bench
 from attncheck.targets.calling import Calling, callings
-from attncheck.targets.choosing import with_choices
+from attncheck.targets.choosing import with_choices, with_ignored_inputs
 from attncheck.targets.constructing import Construction, constructions
 from attncheck.targets.features import function_of, raw_result, with_features
 from attncheck.targets.found import Found, FoundAdapter
@@ -26,7 +26,7 @@ from attncheck.targets.layouts import kind_of
 from attncheck.targets.limits import with_refusals, with_vanishing_output
 from attncheck.targets.normalising import Inside, Norm, arrangements, norms_inside
 from attncheck.targets.placing import Placement
-from attncheck.targets.probing import acts_its_roles, lacking_parameters, stands_apart
+from attncheck.targets.probing import acts_its_roles, lacking_parameters, one_to_one, stands_apart
 from attncheck.targets.subject import Subject
 from attncheck.targets.trying import (
     SIZE_SETS,
@@ -131,7 +131,7 @@ def discover(
     if found is None:
         raise NoAdapterError(_explanation(search))
     found = with_vanishing_output(with_refusals(found, target, mechanism), target, mechanism)
-    found = with_choices(found, target, mechanism)
+    found = with_ignored_inputs(with_choices(found, target, mechanism), target, mechanism)
     return with_features(found, target, mechanism)
 
 
@@ -227,10 +227,10 @@ def _derived_sizes(mechanism: Mechanism, construction: Construction) -> Iterator
         assigned -= {"heads"}
     defaults = mechanism.contract.defaults
     missing = [a for a in axes if a not in assigned and (a not in defaults or a in _OF_ITS_OWN)]
-    widths = ("query_size", "key_size", "value_size", "head_dim", "v_dim", "model_dim", "hidden")
+    widths = {"query_size", "key_size", "value_size", "head_dim", "v_dim", "model_dim", "hidden"}
     choices = []
     for axis in missing:
-        others = tuple(a for a in axes if a in assigned and axis in widths)
+        others = tuple(a for a in axes if a in assigned and {a, axis} <= widths)
         first = ("",) if axis in defaults else ()
         choices.append((*first, *others, *_DERIVED.get(axis, ("1",))))
     for chosen in itertools.islice(itertools.product(*choices), 80):
@@ -319,7 +319,9 @@ def _try_calling(search: Search, plan: _Plan, base: Found, calling: Calling) -> 
     if not first.ran:
         search.last_error = first.error
         if possible and (calling.by_name or rank < 3):
-            search.keep(rank + (100 if calling.by_name else 150), _guessed(base, possible))
+            # What every name says is believed before a way to call it that runs but has no place for the weights.
+            told = calling.by_name and rank < 1 and possible[0].named
+            search.keep(rank + (10 if told else 100 if calling.by_name else 150), _guessed(base, possible))
         return None
     placed = _results(base, search.target, case)
     if not placed:
@@ -439,7 +441,11 @@ def _try_guesses(
         search.least_repeated = plan.construction.repeated
     penalty = 0.0 if _separates_samples(base, search.target, first) else 5.0
     if possible:
-        search.keep(rank + penalty, _settled(base, search.target, first, possible))
+        settled = _settled(base, search.target, first, possible)
+        if settled.certainty == "guessed" and rank < 1 and not base.norms and one_to_one(possible[:_GUESSES]):
+            # Each layer is one of the reference's, and in no order of them is the target right.
+            settled = replace(settled, certainty="placed")
+        search.keep(rank + penalty, settled)
     else:
         lacking = lacking_parameters(
             plan.own,

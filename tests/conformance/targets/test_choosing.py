@@ -78,3 +78,34 @@ def test_a_stride_that_is_right_at_its_default_alone_is_judged_at_others() -> No
 
     assert found.certainty == "verified"
     assert found.arguments["stride"] == "stride"
+
+
+class Looking(nn.Module):
+    """Multi-head attention of a sequence to itself, or to a context."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.heads = num_heads
+        self.query, self.key, self.value, self.output = (nn.Linear(dim, dim) for _ in range(4))
+
+    def seen(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return x if context is None else context
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        context = self.seen(x, context)
+        parts = (self.query(x), self.key(context), self.value(context))
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        out = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1) @ v
+        return self.output(out.transpose(1, 2).flatten(2))
+
+
+class LookingAway(Looking):
+    def seen(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize(("target", "outcome"), [(Looking, "passed"), (LookingAway, "failed")])
+def test_an_input_that_is_named_and_never_looked_at_is_a_finding(target: type, outcome: str) -> None:
+    report = run(target, mechanism="multi_head", isolate=False, seed=1, checks=("matches_the_reference",))
+
+    assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == outcome
