@@ -387,3 +387,23 @@ def test_the_polarity_of_a_mask_is_seen_where_weights_cannot_be_matched() -> Non
 
     assert report.conventions["mask_polarity"] == "true_attends"
     assert [v.check for v in report.failed] == ["causal_sees_no_future"]
+
+
+class LengthFirstWithoutAName(nn.Module):
+    """Length stands first, and something that the forward wants is gone."""
+
+    def __init__(self, d_model: int, heads: int) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
+        self.value, self.output = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        torch.einsum("ibd,jbd->ijb", self.query(query), self.key(key))
+        out: Tensor = torch.gone(value)  # type: ignore[attr-defined]  # what the class is about
+        return out
+
+
+def test_what_never_returns_is_called_in_the_layout_that_gets_furthest() -> None:
+    report = judged(LengthFirstWithoutAName, "multi_head")
+
+    assert {f.kind for v in report.failed for f in v.findings} == {"raises AttributeError"}
