@@ -323,15 +323,13 @@ def _try_calling(search: Search, plan: _Plan, base: Found, calling: Calling) -> 
     if not first.ran:
         search.last_error = first.error
         if possible and (calling.by_name or rank < 3):
-<<<<<<< conformance/attncheck/targets/discover.py
-            # What gets as far as a name that is missing was called in the right layout.
-            nearer = 50 if first.error.startswith(_NO_DTYPE) else 0
-            search.keep(rank + (100 if calling.by_name else 150) - nearer, _guessed(base, possible))
-=======
             # What every name says is believed before a way to call it that runs but has no place for the weights.
             told = calling.by_name and rank < 1 and possible[0].named
-            search.keep(rank + (10 if told else 100 if calling.by_name else 150), _guessed(base, possible))
->>>>>>> /tmp/me/new
+            # What gets as far as a name that is missing was called in the right layout.
+            nearer = 50 if first.error.startswith(_NO_DTYPE) else 0
+            search.keep(
+                rank + (10 if told else (100 if calling.by_name else 150) - nearer), _guessed(base, possible)
+            )
         return None
     placed = _results(base, search.target, case)
     if not placed:
