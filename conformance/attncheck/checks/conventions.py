@@ -18,6 +18,7 @@ _RIVALS = (
     frozenset({"true_attends", "true_ignores"}),
     frozenset({"batch_first", "sequence_first"}),
     frozenset({"heads_first", "length_first"}),
+    frozenset({"channels_first", "channels_last", *(f"channels_at_{place}" for place in (2, 3))}),
 )
 
 

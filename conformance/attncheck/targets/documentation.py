@@ -19,6 +19,10 @@ _POLARITY_OF_NAMES: Mapping[str, str] = {
 }  # fmt: skip
 _BATCH = frozenset({"b", "bs", "bsz", "nb", "batch", "batch_size", "batchsize", "n_batch", "n_batches", "nbatches",
                     "num_batches"})  # fmt: skip
+_LENGTH = frozenset(
+    {"l", "t", "s", "seq", "seq_len", "length", "len", "tokens", "n_tokens", "tgt_len", "src_len"}
+)
+_CHANNELS = frozenset({"c", "ch", "channel", "channels", "in_channels", "n_channels"})
 _HEADS = frozenset({"h", "nh", "heads", "n_heads", "num_heads", "n_head", "nhead", "nheads"})
 _TRUE = r"(?<![\w.])(?:true|1s?|ones?|non-?zero)(?![\w.])"
 _FALSE = r"(?<![\w.])(?:false|0s?|zeros?)(?![\w.])"
@@ -39,7 +43,7 @@ def documented(target: Any, mask: str | None, headed: bool) -> dict[str, tuple[s
         polarity = _one(_polarities(target, mask)) or _of_the_name(mask)
         if polarity is not None:
             stated["mask_polarity"] = polarity
-    layout = _one(list(_layouts(target, headed)))
+    layout = _one([*_layouts(target, headed), *_layouts_of_shapes(target, headed)])
     return stated if layout is None else {**stated, "layout": layout}
 
 
@@ -79,14 +83,20 @@ def documented_ranks(target: Any, mask: str) -> set[int]:
     others = _arguments(target) - {mask}
     ranks: set[int] = set()
     for line in _own_lines(target, mask, others):
-        for shape in re.findall(r"[(\[]([^()\[\]]*,[^()\[\]]*)[)\]]", _without_latex(line)):
-            axes = [axis.strip(" `'\"") for axis in shape.split(",") if axis.strip()]
+        for axes in _shapes(line):
             if "..." in axes:
                 # Any number of axes in front, as torch documents its own operator: no rank is said.
                 return set()
-            if all(re.fullmatch(r"[\w.]+(?:\s*[*x·]\s*[\w.]+)*", axis) for axis in axes):
-                ranks.add(len(axes))
+            ranks.add(len(axes))
     return ranks
+
+
+def _shapes(line: str) -> Iterator[list[str]]:
+    """What stands in brackets, as names of axes: `(batch, length, dim)`, `[B, H*W, C]`."""
+    for shape in re.findall(r"[(\[]([^()\[\]]*,[^()\[\]]*)[)\]]", _without_latex(line)):
+        axes = [axis.strip(" `'\"") for axis in shape.split(",") if axis.strip()]
+        if all(re.fullmatch(r"\.\.\.|[\w.]+(?:\s*[*x·]\s*[\w.]+)*", axis) for axis in axes):
+            yield axes
 
 
 def _without_latex(line: str) -> str:
@@ -171,6 +181,23 @@ def _layouts(target: Any, headed: bool) -> Iterator[tuple[str, str]]:
             yield ("heads_first" if place == 1 else "length_first"), said
         if not headed and size in _BATCH and place in (0, 1):
             yield ("batch_first" if place == 0 else "sequence_first"), said
+
+
+def _layouts_of_shapes(target: Any, headed: bool) -> Iterator[tuple[str, str]]:
+    """Layouts that shapes in docstrings and comments tell: of sequences, and of images or clips."""
+    for line in _prose(target):
+        for axes in _shapes(line):
+            names, said = [axis.lower() for axis in axes], f"({', '.join(axes)})"
+            if len(names) == 3 and not headed:
+                first, second = names[0] in _LENGTH, names[1] in _LENGTH
+                if names[0] in _BATCH or (names[0] == "n" and second):
+                    yield "batch_first", said
+                elif first and (names[1] in _BATCH or names[1] == "n"):
+                    yield "sequence_first", said
+            channels = [place for place, name in enumerate(names) if name in _CHANNELS]
+            if len(names) in (4, 5) and len(channels) == 1 and names[0] in (*_BATCH, "n"):
+                option = {1: "channels_first", len(names) - 1: "channels_last"}
+                yield option.get(channels[0], f"channels_at_{channels[0]}"), said
 
 
 def _unpacked(source: str) -> Iterator[tuple[str, int, str]]:

@@ -1,6 +1,5 @@
 """What turns raw verdicts into those that count is strict in both directions."""
 
-
 import pytest
 
 from attncheck.checks import BY_ID as CHECKS

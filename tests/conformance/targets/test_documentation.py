@@ -76,6 +76,23 @@ def test_names_of_unpacked_sizes_tell_the_layout(function: Callable[..., None], 
     assert documented(function, None, headed=False).get("layout", (None,))[0] == option
 
 
+@pytest.mark.parametrize(
+    ("docstring", "option"),
+    [
+        ("A rewrite, sequence first: (L, N, E).", "sequence_first"),
+        ("x: (batch, tokens, dim)", "batch_first"),
+        ("x: (L, N, E), or (N, L, E) if batch_first", None),
+        ("x: (batch, channels, height, width)", "channels_first"),
+        ("x: [B, H, W, C]", "channels_last"),
+        ("x: [batch, time, channels, height, width]", "channels_at_2"),
+        ("weights: (batch, q_len, kv_len)", "batch_first"),
+        ("a pair (x, y)", None),
+    ],
+)
+def test_documented_shapes_tell_the_layout(docstring: str, option: Option) -> None:
+    assert documented(told(docstring), None, headed=False).get("layout", (None,))[0] == option
+
+
 class Contrary(nn.Module):
     """Single-head attention. mask: True means ignore."""
 

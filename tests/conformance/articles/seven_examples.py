@@ -24,6 +24,7 @@ class CBAttenRes(nn.Module):
         self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, reduction: int = 2
     ) -> None:
         super().__init__()
+        assert kernel_size in (3, 5, 7), "the kernel must be 3, 5 or 7"
         pad = kernel_size // 2
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, pad)
         self.norm = nn.BatchNorm2d(out_channels)
@@ -98,16 +99,17 @@ class SelfAttnChannel(nn.Module):
 
 
 class NonLocalBlock(nn.Module):
-    """NL-3: a map of one row or one column has nothing left once it is sub-sampled."""
+    """NL-1: a clip is said to be [batch, time, channels, height, width]; read so, it attends along other axes."""
 
     def __init__(self, in_channels: int, inter_channels: int, sub_sample: bool = True) -> None:
         super().__init__()
-        self.g = nn.Conv2d(in_channels, inter_channels, 1)
-        self.theta = nn.Conv2d(in_channels, inter_channels, 1)
-        self.phi = nn.Conv2d(in_channels, inter_channels, 1)
-        self.W = nn.Sequential(nn.Conv2d(inter_channels, in_channels, 1), nn.BatchNorm2d(in_channels))
+        self.g = nn.Conv3d(in_channels, inter_channels, 1)
+        self.theta = nn.Conv3d(in_channels, inter_channels, 1)
+        self.phi = nn.Conv3d(in_channels, inter_channels, 1)
+        self.W = nn.Sequential(nn.Conv3d(inter_channels, in_channels, 1), nn.BatchNorm3d(in_channels))
         if sub_sample:
-            self.g, self.phi = (nn.Sequential(layer, nn.MaxPool2d(2)) for layer in (self.g, self.phi))
+            pool = nn.MaxPool3d((1, 2, 2))
+            self.g, self.phi = (nn.Sequential(layer, pool) for layer in (self.g, self.phi))
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.theta(x).flatten(2), self.phi(x).flatten(2), self.g(x).flatten(2)
