@@ -19,7 +19,9 @@ def points(group: str) -> Mapping[str, EntryPoint]:
     for point in entry_points(group=group):
         other = found.setdefault(point.name, point)
         if other.value != point.value:
-            raise UsageError(f"{described(point)}: {described(other)} has that name too; uninstall one of them")
+            raise UsageError(
+                f"{described(point)}: {described(other)} has that name too; uninstall one of them"
+            )
     return found
 
 

@@ -19,4 +19,6 @@ def stays_within_the_values(subject: Subject, case: Case) -> Trial:
     # An average of n values in float64 is off by some n·1e-16 of the largest.
     if max(above, below) <= 1e-9 * float(v.abs().max()):
         return None
-    return Mismatch("outputs between the values", f"one is {max(above, below):.3g} outside", gap=max(above, below))
+    return Mismatch(
+        "outputs between the values", f"one is {max(above, below):.3g} outside", gap=max(above, below)
+    )
