@@ -90,7 +90,7 @@ def idle_checks(score: Score) -> list[str]:
 
 def _said(score: Score) -> Iterator[str]:
     alone = sum(not item.accusations for item in score.right)
-    computing = sum(item.seconds for item in (*score.trials, *score.right))
+    computing = sum(t.seconds for t in score.trials) + sum(r.seconds for r in score.right)
     yield (
         f"{len(score.trials) - len(score.survivors)} of {len(score.trials)} mistakes found, "
         f"{alone} of {len(score.right)} right ones left alone; "
