@@ -48,13 +48,14 @@ class Proof:
     seconds: float = 0.0
 
     def predict(self, sizes: Sizes) -> str | None:
-        """`ok`, `wrong` or `crash` at these sizes; None where no path was found."""
+        """`ok`, `wrong` or `crash` at these sizes; None where no path was found that real runs confirm."""
         everything = {**(self.fixed or {}), **sizes}
         for path in self.paths:
             if holds(path.region, everything):
                 if path.outcome == "wrong" and not holds(path.wrong_if, everything):
                     return "ok"
-                return None if path.outcome == "unknown" else path.outcome
+                unknown = path.outcome == "unknown" or path.replayed == "contradicted"
+                return None if unknown else path.outcome
         return None
 
 

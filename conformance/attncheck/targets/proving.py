@@ -13,7 +13,7 @@ from attncheck.shapes.catalogue import BY_ID
 from attncheck.shapes.expressions import Expression, bind, names_in
 from attncheck.shapes.question import Question, Sizes
 from attncheck.targets.adapter import Adapter
-from attncheck.targets.found import Found, adapter_from_json
+from attncheck.targets.found import Found, FoundAdapter, adapter_from_json
 from attncheck.targets.loading import load
 from attncheck.targets.subject import Subject, default_options, rank_for, rules_of
 
@@ -126,6 +126,9 @@ def _calling(
     built = adapter.build(names)
     if isinstance(built, nn.Module):
         built = built.to(torch.float32).eval()
+        if isinstance(adapter, FoundAdapter):
+            # A lazy layer that first meets a tensor without data would have no weights ever after.
+            adapter.materialise(built, names)
 
     def call(**tensors: Tensor) -> Tensor:
         return adapter.call(built, tensors, options)["out"]
