@@ -81,7 +81,8 @@ class Questions:
                 value = value_of(expression, ask.options)
                 given[argument] = f"torch.nn.{value!r}" if isinstance(value, nn.Module) else repr(value)
         if found.mask and found.mask.role in ask.inputs:
-            given[found.mask.argument] = _renamed(mask_text(found), names)
+            form = found.form_for(make(ask.inputs[found.mask.role])) or found.mask
+            given[form.argument] = _renamed(mask_text(found, form), names)
         if found.biased and "bias" in ask.inputs:
             given[found.biased] = names.get("bias", "bias")
         return given

@@ -17,7 +17,7 @@ from attncheck.targets.found import Found, FoundAdapter
 from attncheck.targets.hiding import hides
 from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.masks import MaskForm, forms
-from attncheck.targets.names import BIASES, CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, is_mask
+from attncheck.targets.names import BIASES, CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO, is_mask, is_padding
 from attncheck.targets.trying import SIZE_SETS, Try, agrees, attempt, case_for, instance_of, subject_of
 from attnref import Mechanism
 
@@ -28,7 +28,7 @@ COINCIDENT = {"batch": 3, "heads": 3, "q_len": 5, "kv_len": 5}
 def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """The adapter with everything that its call's other arguments offer, and notes that say so."""
     found = _with_causal(found, target, mechanism)
-    found = _with_mask(found, target, mechanism)
+    found = _with_padding(_with_mask(found, target, mechanism), target, mechanism)
     found = _with_bias(found, target, mechanism)
     found = _with_dropout(found, target, mechanism)
     found = _with_switch(found, target, mechanism, "scale", SCALE, 0.3)
@@ -177,6 +177,22 @@ def _with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
     return _with_polarity(nearest, candidates[index])
 
 
+def _with_padding(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """A second argument by name that hides keys from every query: the nearest of its forms."""
+    if found.mask is None or found.mask.maskings or found.mask.role != "mask":
+        return found
+    ranked: list[tuple[float, int, Found]] = []
+    for index, form in enumerate(_mask_forms(found, target, mechanism)):
+        if form.argument == found.mask.argument or not form.maskings or not is_padding(form.argument):
+            continue
+        tried = replace(found, padding=form)
+        case = _case(tried, mechanism, masking="padding_mask")
+        trial = attempt(tried, target, case) if case is not None else None
+        if trial is not None and trial.ran:
+            ranked.append((round(trial.gap, 6), index, tried))
+    return min(ranked, key=lambda r: r[:2])[2] if ranked else found
+
+
 def _of_documented_rank(candidates: list[MaskForm], form: MaskForm, target: Any) -> MaskForm:
     """The form that agrees, or one of the rank that is documented, if no form of that rank agrees."""
     ranks = documented_ranks(target, form.argument)
@@ -197,7 +213,10 @@ def _with_mask_at_coincidences(
         case = case_for(
             tried, mechanism, COINCIDENT, masking="padding_mask" if form.maskings else "random_mask"
         )
-        if case is not None and (trial := attempt(tried, target, case)).ran and agrees(trial.gap):
+        trial = attempt(tried, target, case) if case is not None else None
+        if trial is None or not trial.ran:
+            continue
+        if agrees(trial.gap) or form.rank in documented_ranks(target, form.argument):
             return _with_polarity(tried, form)
     spoken = next((f for f in candidates if f.polarity == "lengths" and "len" in f.argument), None)
     return _masked(found, spoken) if spoken else found
@@ -320,7 +339,9 @@ def _heeds_dropout(found: Found, target: Any) -> bool:
         built = FoundAdapter(found, target).build({**case.names, "dropout": 0.375})
     except Exception:
         return False
-    return isinstance(built, nn.Module) and any(getattr(m, "p", None) == 0.375 for m in built.modules())
+    return isinstance(built, nn.Module) and any(
+        isinstance(kept, float) and kept == 0.375 for m in built.modules() for kept in vars(m).values()
+    )
 
 
 def _with_switch(
@@ -419,6 +440,11 @@ def notes_of(found: Found) -> tuple[str, ...]:
         lines.append(f"the output is part {found.result!r} of what comes back")
     if found.mask:
         lines.append(f"mask: {found.mask.argument} ({', '.join(found.mask.axes)}), {found.mask.polarity}")
+    if found.padding:
+        form = found.padding
+        lines.append(
+            f"keys hidden from every query: {form.argument} ({', '.join(form.axes)}), {form.polarity}"
+        )
     if found.biased:
         lines.append(f"bias: {found.biased}, added to the logits")
     if found.placements:

@@ -17,7 +17,7 @@ from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import Interface, first_tensor, signature_of
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.layouts import layout
-from attncheck.targets.masks import MaskForm
+from attncheck.targets.masks import MaskForm, hides_keys_alone
 from attncheck.targets.names import INPUTS
 from attncheck.targets.normalising import Norm
 from attncheck.targets.placing import Placement
@@ -50,6 +50,7 @@ class Found:
     config      name of a constructor argument that takes all of them as one object's fields
     result      where the output is: "" itself, "0" an index, "out" a key or a field
     weights     where the attention weights are, if they come back
+    padding     how a second argument is told which keys are hidden from every query of a sample
     biased      argument whose numbers are added to the logits
     exclusive   of these optional inputs and options a call may have only one
     others      placements for sizes at which the target has other tensors
@@ -74,6 +75,7 @@ class Found:
     result_layout: str = ""
     weights: str | None = None
     mask: MaskForm | None = None
+    padding: MaskForm | None = None
     biased: str = ""
     switches: Mapping[str, str] = field(default_factory=dict)
     placements: tuple[Placement, ...] = ()
@@ -99,6 +101,12 @@ class Found:
     framework: str = ""
     mapped: int = 0
 
+    def form_for(self, mask: Tensor) -> MaskForm | None:
+        """How this mask is handed over: what hides keys from every query goes to the argument for that."""
+        if self.padding is not None and hides_keys_alone(mask):
+            return self.padding
+        return self.mask
+
     def to_json(self) -> dict[str, object]:
         """As it travels."""
         return asdict(self)
@@ -111,8 +119,9 @@ class Found:
         fields["call"] = tuple(Argument(**{**a, "keys": tuple(a["keys"])}) for a in data["call"])
         fields["placements"] = _placements(data["placements"])
         fields["others"] = tuple(_placements(each) for each in data["others"])
-        if data["mask"]:
-            fields["mask"] = MaskForm(**{**data["mask"], "axes": tuple(data["mask"]["axes"])})
+        for name in ("mask", "padding"):
+            if data[name]:
+                fields[name] = MaskForm(**{**data[name], "axes": tuple(data[name]["axes"])})
         fields["documented"] = {n: tuple(said) for n, said in data["documented"].items()}
         fields["norms"] = tuple(Norm(**{**n, "places": tuple(n["places"])}) for n in data["norms"])
         for name in ("absent", "identity", "free", "takes", "exclusive", "notes", "refuses"):
@@ -323,6 +332,7 @@ class FoundAdapter:
             named[self.found.biased] = inputs["bias"]
         mask = self.found.mask
         if mask is not None and mask.role in inputs:
+            mask = self.found.form_for(inputs[mask.role]) or mask
             first = next(t for n, t in inputs.items() if n in self.found.inputs)
             named[mask.argument] = mask.to_target(inputs[mask.role], first, self._kv_len(inputs))
 

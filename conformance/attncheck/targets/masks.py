@@ -88,6 +88,14 @@ class MaskForm:
         return torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, -torch.inf)
 
 
+def hides_keys_alone(mask: Tensor) -> bool:
+    """Whether every query and head of a sample may attend to the same keys."""
+    if mask.dtype != torch.bool or mask.dim() < 3 or not mask.numel():
+        return False
+    rows = mask.flatten(1, -2)
+    return bool((rows == rows[:, :1]).all())
+
+
 def forms(argument: str, role: str, axes: tuple[str, ...]) -> list[MaskForm]:
     """The forms to try for an argument of that name, the likeliest first.
 

@@ -172,6 +172,14 @@ def is_mask(argument: str) -> bool:
     return name in MASKS or re.search(r"mask|(^|_)pad|(^|_)lens?(gths?)?($|_)|valid_", name) is not None
 
 
+def is_padding(argument: str) -> bool:
+    """Whether an argument of this name hides keys of a sample, whoever asks."""
+    return (
+        re.search(r"padd?ing|(^|_)(pad|key|keys|kv|memory|context)_mask$|key_padding", argument.lower())
+        is not None
+    )
+
+
 def is_dropout(argument: str) -> bool:
     """Whether an argument of this name is a rate of dropout, or a flag that switches dropout on."""
     name = argument.lower().strip("_")

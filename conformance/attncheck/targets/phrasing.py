@@ -137,10 +137,8 @@ def _picked(place: str, module: str) -> str:
     return f'(result["{place}"] if isinstance(result, dict) else result.{place})'
 
 
-def mask_text(found: Found) -> str:
+def mask_text(found: Found, form: MaskForm) -> str:
     """The mask or the lengths as the target takes them, over the reference's tensor of that name."""
-    form = found.mask
-    assert form is not None, f"{found.qualname} takes no mask"
     like = next(iter(found.inputs))
     if form.role == "valid_lens":
         return form.role if form.polarity == "lengths" else _spoken(_from_lengths(found, form), form, like)

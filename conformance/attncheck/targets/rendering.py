@@ -164,7 +164,7 @@ def _given(found: Found) -> dict[str, str]:
     """What is handed over by name where it is not None."""
     given: dict[str, str] = {}
     if found.mask:
-        said, role = mask_text(found), found.mask.role
+        said, role = mask_text(found, found.mask), found.mask.role
         given[found.mask.argument] = said if said == role else f"None if {role} is None else {said}"
     if found.biased in given:
         given[found.biased] = f"({given[found.biased]}) if bias is None else bias"

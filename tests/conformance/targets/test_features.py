@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attncheck import run
 from attncheck.targets.discover import discover
 from attncheck.targets.found import Found
 from attnref.catalogue import BY_ID
@@ -151,3 +152,36 @@ def test_lengths_of_every_query_are_judged_where_the_source_speaks_of_them() -> 
 
     assert seen.mask is not None
     assert seen.mask.axes == ("batch", "q_len")
+
+
+def masked_twice(
+    q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, key_padding_mask: Tensor | None = None
+) -> Tensor:
+    hidden = torch.zeros(q.shape[0], 1, q.shape[2], k.shape[2], dtype=torch.bool)
+    if attn_mask is not None:
+        hidden = hidden | attn_mask
+    if key_padding_mask is not None:
+        hidden = hidden | key_padding_mask[:, None, None]
+    return attended(q, k, v, ~hidden)
+
+
+def padded_in_the_first_sample_alone(
+    q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, key_padding_mask: Tensor | None = None
+) -> Tensor:
+    first = None if key_padding_mask is None else key_padding_mask[:1]
+    return masked_twice(q, k, v, attn_mask, first)
+
+
+@pytest.mark.parametrize(
+    ("function", "outcome"), [(masked_twice, "passed"), (padded_in_the_first_sample_alone, "failed")]
+)
+def test_an_argument_for_padding_beside_a_mask_is_judged_as_well(function: Attention, outcome: str) -> None:
+    seen = found(function)
+    report = run(
+        function, mechanism="scaled_dot_product", checks=("masked_equals_removed",), isolate=False, seed=1
+    )
+
+    assert seen.mask is not None
+    assert seen.padding is not None
+    assert (seen.mask.argument, seen.padding.argument) == ("attn_mask", "key_padding_mask")
+    assert {v.check: v.outcome for v in report.verdicts}["masked_equals_removed"] == outcome
