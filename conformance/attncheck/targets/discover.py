@@ -26,7 +26,7 @@ from attncheck.targets.layouts import kind_of
 from attncheck.targets.limits import with_refusals, with_vanishing_output
 from attncheck.targets.normalising import Inside, Norm, arrangements, norms_inside
 from attncheck.targets.placing import Placement
-from attncheck.targets.probing import acts_its_roles, lacking_parameters, one_to_one, stands_apart
+from attncheck.targets.probing import acts_its_roles, all_told, lacking_parameters, stands_apart
 from attncheck.targets.subject import Subject
 from attncheck.targets.trying import (
     SIZE_SETS,
@@ -236,7 +236,7 @@ def _derived_sizes(mechanism: Mechanism, construction: Construction) -> Iterator
     for axis in missing:
         others = tuple(a for a in axes if a in assigned and {a, axis} <= widths)
         first = ("",) if axis in defaults else ()
-        choices.append((*first, *others, *_DERIVED.get(axis, ("1",))))
+        choices.append((*first, *others, *_DERIVED.get(axis, ())))
     for chosen in itertools.islice(itertools.product(*choices), 80):
         yield {axis: expression for axis, expression in zip(missing, chosen, strict=True) if expression}
 
@@ -450,8 +450,8 @@ def _try_guesses(
     penalty = 0.0 if _separates_samples(base, search.target, first) else 5.0
     if possible:
         settled = _settled(base, search.target, first, possible)
-        if settled.certainty == "guessed" and rank < 1 and not base.norms and one_to_one(possible[:_GUESSES]):
-            # Each layer is one of the reference's, and in no order of them is the target right.
+        if settled.certainty == "guessed" and rank < 1 and not base.norms and all_told(possible, _GUESSES):
+            # There is no other way to place its tensors, and in none of them is the target right.
             settled = replace(settled, certainty="placed")
         search.keep(rank + penalty, settled)
     else:

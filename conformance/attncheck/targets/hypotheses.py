@@ -73,8 +73,10 @@ def guesses(own: Mapping[str, Shape], reference: Mapping[str, Shape], heads: int
     ]
     folded = _fold_heads(own, heads) if heads else dict(own)
     if len(theirs) <= 16:
-        mine = sorted(layers(folded), key=lambda layer: -_count(layer.main[1]))
-        found += _search(mine, theirs, heads, reference)
+        # As many layers as there are heads need not be one for each.
+        for shapes in (folded, own) if folded != dict(own) else (own,):
+            mine = sorted(layers(shapes), key=lambda layer: -_count(layer.main[1]))
+            found += _search(mine, theirs, heads, reference)
         if heads and heads > 1:
             # Features before heads, in all layers alike: rarer, so after everything else.
             turned = [_interleaved(guess, reference, heads) for guess in found]
@@ -329,7 +331,8 @@ def _patterns(
             yield "flip", 0.5
         elif mine == shape[::-1]:
             yield "flip o i -> i o", 0.5
-    if len(shape) == 2 and _squeezed(mine) == _squeezed(shape[::-1]):
+    if len(shape) == len(mine) == 2 and _squeezed(mine) == _squeezed(shape[::-1]):
+        # Kernels of convolutions have one order.
         yield "o i -> i o", (1.5 if shape[0] == shape[1] else 0.0)
     if len(shape) == 2 and len(mine) == 3 and heads:
         yield from _split_heads(mine, shape, path, heads)

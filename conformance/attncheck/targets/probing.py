@@ -102,13 +102,9 @@ def stands_apart(possible: list[Guess]) -> bool:
     return len(possible) == 1 or possible[1].cost - possible[0].cost >= 0.25
 
 
-def one_to_one(possible: list[Guess]) -> bool:
-    """Whether every assignment gives each tensor of the target one tensor of the reference, none left over."""
-    return bool(possible) and all(
-        len(placement.roles) == 1 and not guess.absent and not guess.identity
-        for guess in possible
-        for placement in guess.placements
-    )
+def all_told(possible: list[Guess], tried: int) -> bool:
+    """Whether these are all assignments there are, every one tried, with a tensor for each of the reference's weights."""
+    return 0 < len(possible) <= tried and not any(guess.identity for guess in possible)
 
 
 def lacking_parameters(

@@ -96,3 +96,12 @@ def test_a_layer_that_stands_in_for_several_has_all_its_names_and_an_alias_has_n
         "key.weight": (4, 4),
         "mlp.0.weight": (6, 5),
     }
+
+
+def test_as_many_layers_as_heads_may_be_one_for_each_role() -> None:
+    own = {f"{layer}.weight": (6, 6) for layer in ("merge", "proj.0", "proj.1", "proj.2")}
+    reference = {f"{role}.weight": (6, 6) for role in ("query", "key", "value", "output")}
+
+    plain = [guess for guess in guesses(own, reference, 3) if all(not p.pattern for p in guess.placements)]
+
+    assert len({tuple(sorted((p.target, p.roles) for p in guess.placements)) for guess in plain}) == 24
