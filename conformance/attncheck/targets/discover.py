@@ -328,7 +328,7 @@ def _try_calling(search: Search, plan: _Plan, base: Found, calling: Calling) -> 
             # What gets as far as a name that is missing was called in the right layout.
             nearer = 50 if first.error.startswith(_NO_DTYPE) else 0
             search.keep(
-                rank + (10 if told else (100 if calling.by_name else 150) - nearer), _guessed(base, possible)
+                rank + (10 if told else 100 if calling.by_name else 150) - nearer, _guessed(base, possible)
             )
         return None
     placed = _results(base, search.target, case)

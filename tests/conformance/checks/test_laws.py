@@ -79,7 +79,8 @@ def test_every_law_of_the_contract_is_judged(mechanism):
 
 def test_no_check_is_skipped_for_every_mechanism():
     judged = {c for m in MECHANISMS for c, verdict in verdicts(m).items() if verdict.outcome == "passed"}
-    assert IDS - judged == NEEDS_DROPOUT | SLOW
+    # A reference states no convention of its own in words.
+    assert IDS - judged == NEEDS_DROPOUT | SLOW | {"contradicts_its_documentation"}
 
 
 @pytest.mark.parametrize(("mechanism", "broken"), BROKEN)
