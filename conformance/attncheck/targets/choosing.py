@@ -132,13 +132,17 @@ def _with_value(
             # What made no difference before may be told now: what is settled must agree all the same.
             if _agrees(tried, target, mechanism, value) and _agrees(tried, target, mechanism, settled):
                 return tried
-    # None agrees: a mistake under this value. Places are judged that have the names they had before.
-    return next((placed for placed in likely if _is_renamed(placed, trial)), None)
+    # None agrees: a mistake under this value. Places are judged that have the names they had before,
+    # if they are all that the reference has.
+    complete = not any(set(placed.absent) > set(trial.absent) for placed in likely)
+    return next((placed for placed in likely if complete and _is_renamed(placed, trial)), None)
 
 
 def _is_renamed(placed: Found, trial: Found) -> bool:
     """Whether every layer is found in the part of the target in which it was found before."""
     before = {p.roles: p.target.split(".")[0] for p in trial.placements}
+    if placed.absent != trial.absent:
+        return False
     now = placed.others[-1] if placed.others != trial.others else placed.placements
     return all(before.get(p.roles, p.target.split(".")[0]) == p.target.split(".")[0] for p in now)
 
@@ -158,8 +162,10 @@ def _placed(trial: Found, target: Any, mechanism: Mechanism, value: dict[str, Sc
     if set(adapter.placed(own, reference)) == set(own):
         yield trial
     for guess in guesses(own, reference, case.sizes.get("heads"))[:_GUESSES]:
-        if set(guess.absent) <= set(trial.absent) and guess.identity == trial.identity:
-            yield replace(trial, others=(*trial.others, guess.placements))
+        if guess.identity == trial.identity:
+            # A bias may be there under this value alone, and the target lack it.
+            absent = (*trial.absent, *(name for name in guess.absent if name not in trial.absent))
+            yield replace(trial, others=(*trial.others, guess.placements), absent=absent)
 
 
 def _neighbours(found: Found, mechanism: Mechanism) -> Iterator[dict[str, Scalar]]:

@@ -21,7 +21,7 @@ from attncheck.targets.choosing import with_choices, with_ignored_inputs
 from attncheck.targets.constructing import Construction, constructions
 from attncheck.targets.features import function_of, raw_result, with_features
 from attncheck.targets.found import Found, FoundAdapter
-from attncheck.targets.hypotheses import Guess, guesses, learned_shapes
+from attncheck.targets.hypotheses import Guess, Shape, guesses, learned_shapes
 from attncheck.targets.layouts import kind_of
 from attncheck.targets.limits import with_refusals, with_vanishing_output
 from attncheck.targets.normalising import Inside, Norm, arrangements, norms_inside
@@ -85,7 +85,7 @@ class Search:
     mechanism: Mechanism
     progress: Progress
     dtype: str = "float64"
-    started: float = field(default_factory=time.process_time)
+    started: float = field(default_factory=time.thread_time)
     started_waiting: float = field(default_factory=time.monotonic)
     built: int = 0
     called: int = 0
@@ -96,16 +96,26 @@ class Search:
     plausible: int = 0
     least_repeated: int | None = None
     best: tuple[float, Found] | None = None
+    guessed: dict[str, list[Guess]] = field(default_factory=dict)
 
     @property
     def late(self) -> bool:
         """Whether the search has taken its time, or has seen enough that runs but does not agree."""
         return (
-            time.process_time() - self.started > _SECONDS
+            time.thread_time() - self.started > _SECONDS
             or time.monotonic() - self.started_waiting > _WAITING
             or self.compared > _COMPARISONS
             or self.plausible > _PLAUSIBLE
         )
+
+    def guesses(
+        self, own: Mapping[str, Shape], reference: Mapping[str, Shape], heads: int | None
+    ) -> list[Guess]:
+        """Assignments of weights, made once for all ways to call what is built alike."""
+        key = repr((own, reference, heads))
+        if key not in self.guessed:
+            self.guessed[key] = guesses(own, reference, heads)
+        return self.guessed[key]
 
     def keep(self, rank: float, found: Found) -> None:
         """Remember the most likely guess that could not be verified."""
@@ -315,7 +325,7 @@ def _try_calling(search: Search, plan: _Plan, base: Found, calling: Calling) -> 
         return None
     heads = case.sizes.get("heads")
     reference = parameter_shapes(search.mechanism, {**case.names, **base.fixed})
-    possible = guesses(plan.own, reference, heads) if plan.own else [_nothing(reference)]
+    possible = search.guesses(plan.own, reference, heads) if plan.own else [_nothing(reference)]
     search.called += 1
     first = attempt(replace(base, result=""), search.target, case, load=False)
     rank = plan.rank + calling.cost
@@ -431,6 +441,7 @@ def _try_guesses(
     first = case_for(base, search.mechanism, plan.sizes)
     assert first is not None
     comparison = Comparison(base, search.target, first, plan.variants)
+    started = time.thread_time()
     for guess in possible[:_GUESSES]:
         found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
         search.compared += 1
@@ -442,7 +453,8 @@ def _try_guesses(
                 return _with_coincidences(replace(matched, certainty="verified"), search, plan)
             # Right at sizes that are all different, wrong at others: the best there is unless one is right at both.
             search.keep(rank - 100, replace(matched, certainty="verified"))
-        if search.late:
+        if search.late or time.thread_time() - started > _SECONDS / 5:
+            # Another way to construct it may be the right one.
             break
     search.plausible += bool(possible)
     if possible and (search.least_repeated is None or plan.construction.repeated < search.least_repeated):

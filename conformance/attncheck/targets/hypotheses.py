@@ -331,7 +331,8 @@ def _patterns(
             yield "flip", 0.5
         elif mine == shape[::-1]:
             yield "flip o i -> i o", 0.5
-    if len(shape) == len(mine) == 2 and _squeezed(mine) == _squeezed(shape[::-1]):
+    kernel = len(mine) > 2 and mine[-1] == 1
+    if len(shape) == 2 and not kernel and _squeezed(mine) == _squeezed(shape[::-1]):
         # Kernels of convolutions have one order.
         yield "o i -> i o", (1.5 if shape[0] == shape[1] else 0.0)
     if len(shape) == 2 and len(mine) == 3 and heads:

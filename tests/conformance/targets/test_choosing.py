@@ -109,3 +109,13 @@ def test_an_input_that_is_named_and_never_looked_at_is_a_finding(target: type, o
     report = run(target, mechanism="multi_head", isolate=False, seed=1, checks=("matches_the_reference",))
 
     assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == outcome
+
+
+def test_a_bias_that_only_one_value_of_an_option_brings_may_be_lacking() -> None:
+    # The affine gate of the reference has a bias more than its normalised one, if it has biases at all.
+    report = run(
+        "attnref.mechanisms.selective_kernel:SelectiveKernel", mechanism="selective_kernel", seed=1, budget="quick",
+        checks=("matches_the_reference",),
+    )  # fmt: skip
+
+    assert report.conforms
