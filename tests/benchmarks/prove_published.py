@@ -73,7 +73,7 @@ def one(target: str, mechanism: str, init: dict[str, str]) -> dict[str, Any]:
 
     from attncheck.model.errors import NoAdapterError
     from attncheck.shapes.proof import answer
-    from attncheck.targets.found import adapter_from_json
+    from attncheck.targets.found_adapter import adapter_from_json
     from attncheck.targets.loading import load
     from attncheck.targets.opening import find
     from attncheck.targets.proving import contract_of, named_by_constructor

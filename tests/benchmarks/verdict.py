@@ -24,7 +24,7 @@ from attncheck.engine.put import InProcess
 from attncheck.engine.request import BUDGETS
 from attncheck.targets.bench import Bench
 from attncheck.targets.discover import discover
-from attncheck.targets.found import FoundAdapter
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.loading import load
 from attncheck.targets.subject import Subject
 from attnref.catalogue import BY_ID

@@ -15,7 +15,7 @@ from attncheck.defects.defect import Defect, Mutant
 from attncheck.defects.plain import PLAIN, mutant_of
 from attncheck.targets.adapter import Adapter, Reference
 from attncheck.targets.discover import discover
-from attncheck.targets.found import FoundAdapter
+from attncheck.targets.found_adapter import FoundAdapter
 from attnref.catalogue import BY_ID, MECHANISMS
 
 

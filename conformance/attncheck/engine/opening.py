@@ -14,7 +14,8 @@ from attncheck.model import installed
 from attncheck.model.errors import UsageError
 from attncheck.model.nearest import did_you_mean
 from attncheck.shapes.catalogue import BY_ID
-from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.found import Found
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.frameworks.bridges import dtypes_of
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.opening import find_for

@@ -20,7 +20,7 @@ from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.sizes import value
 from attncheck.targets.adapter import Reference
 from attncheck.targets.discover import discover
-from attncheck.targets.found import FoundAdapter
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.subject import Subject
 
 # Cases of a check that are judged before the next check has its turn; the last round is what is left.

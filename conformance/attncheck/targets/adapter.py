@@ -13,6 +13,7 @@ from attncheck.model.case import Scalar
 from attncheck.targets.normalising import AROUND, Norm, Normed
 from attnref import Mechanism
 from attnref._signature import Signature, read
+from attnref.axes import BY_NAME
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,13 @@ def signature_of(mechanism: Mechanism) -> Signature:
     """The tensors of one call of a mechanism: of its module's forward if it has one."""
     function = mechanism.module.forward if mechanism.module else mechanism.call
     return read(function, mechanism.outputs)
+
+
+def constructor_axes(mechanism: Mechanism) -> tuple[str, ...]:
+    """Axes whose sizes the reference's constructor takes."""
+    if mechanism.module is None:
+        return ()
+    return tuple(p for p in inspect.signature(mechanism.module).parameters if p in BY_NAME)
 
 
 def feature_sizes(

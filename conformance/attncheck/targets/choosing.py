@@ -12,11 +12,13 @@ from attncheck.model.case import Case, Scalar
 from attncheck.targets.adapter import parameter_shapes
 from attncheck.targets.bench import Bench
 from attncheck.targets.calling import callings, parameters_of
-from attncheck.targets.features import function_of
-from attncheck.targets.found import Found, FoundAdapter
-from attncheck.targets.hypotheses import guesses, learned_shapes
+from attncheck.targets.found import Found
+from attncheck.targets.found_adapter import FoundAdapter
+from attncheck.targets.hypotheses import guesses
+from attncheck.targets.layers import learned_shapes
 from attncheck.targets.names import OPTIONS, axes_for
-from attncheck.targets.trying import SIZE_SETS, agrees, attempt, case_for, subject_of
+from attncheck.targets.tapping import function_of
+from attncheck.targets.trying import agrees, attempt, built_at, case_for, first_case, subject_of
 from attnref import Mechanism
 from attnref._mechanism import Option
 
@@ -47,7 +49,7 @@ def with_ignored_inputs(found: Found, target: Any, mechanism: Mechanism) -> Foun
         if not calling.by_name or calling.layout != found.result_layout or not more & named:
             continue
         tried = replace(found, inputs=calling.inputs, call=calling.arguments, ranks=calling.ranks)
-        case = _case(tried, mechanism, {})
+        case = first_case(tried, mechanism)
         if len(calling.inputs) > len(found.inputs) and case is not None and _ignores(tried, target, case):
             return tried
     return found
@@ -149,13 +151,12 @@ def _is_renamed(placed: Found, trial: Found) -> bool:
 
 def _placed(trial: Found, target: Any, mechanism: Mechanism, value: dict[str, Scalar]) -> Iterator[Found]:
     """The adapter with the weights where they may be under this value, the likeliest first."""
-    case = _case(trial, mechanism, value)
+    case = first_case(trial, mechanism, options=dict(value))
     if case is None:
         return
     adapter = FoundAdapter(trial, target)
-    try:
-        built = adapter.build(case.names)
-    except (Exception, SystemExit):
+    built = built_at(adapter, case.names)
+    if built is None:
         return
     own = learned_shapes(built) if isinstance(built, nn.Module) else {}
     reference = parameter_shapes(mechanism, {**case.names, **trial.fixed})
@@ -178,13 +179,5 @@ def _neighbours(found: Found, mechanism: Mechanism) -> Iterator[dict[str, Scalar
 
 
 def _agrees(found: Found, target: Any, mechanism: Mechanism, options: dict[str, Scalar]) -> bool:
-    case = _case(found, mechanism, options)
+    case = first_case(found, mechanism, options=dict(options))
     return case is not None and agrees(attempt(found, target, case).gap)
-
-
-def _case(found: Found, mechanism: Mechanism, options: dict[str, Scalar]) -> Case | None:
-    for sizes in SIZE_SETS:
-        case = case_for(found, mechanism, sizes, options=dict(options))
-        if case is not None:
-            return case
-    return None

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
-from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.found import Found
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.subject import Subject
 from attncheck.targets.trying import SIZE_SETS, agrees, case_for, gap_between, subject_of
 from attnref import Mechanism

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from attncheck.strategies.sizes import Rules, value
-from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.found import Found
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.subject import default_options, rules_of
-from attncheck.targets.trying import case_for, subject_of
+from attncheck.targets.trying import built_at, case_for, subject_of
 from attnref import Mechanism
 
 Sizes = Mapping[str, int]
@@ -26,7 +26,7 @@ def with_refusals(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """The adapter with the rules on sizes that its constructor shows, if it refuses the first ones."""
     adapter = FoundAdapter(found, target)
     first = case_for(found, mechanism, {})
-    if not found.is_class or first is None or _built(adapter, first.names) is not None:
+    if not found.is_class or first is None or built_at(adapter, first.names) is not None:
         return found
     subject = subject_of(found, mechanism)
     rules = rules_of(subject, default_options(subject))
@@ -35,7 +35,7 @@ def with_refusals(found: Found, target: Any, mechanism: Mechanism) -> Found:
     refused: list[Sizes] = []
     for sizes in itertools.islice(_probes(rules, axes), _MOST):
         names = {**first.options, **sizes}
-        (refused if _built(adapter, names) is None else accepted).append(sizes)
+        (refused if built_at(adapter, names) is None else accepted).append(sizes)
     return replace(found, refuses=rules_for(axes, accepted, refused)) if accepted else found
 
 
@@ -83,21 +83,7 @@ def with_vanishing_output(found: Found, target: Any, mechanism: Mechanism) -> Fo
     case = case_for(found, mechanism, {"heads": 1, **dict.fromkeys(_WIDTHS, 12)})
     if case is None or "heads" not in case.names or not value(_SQUARE, case.names):
         return found
-    built = _built(FoundAdapter(found, target), case.names)
+    built = built_at(FoundAdapter(found, target), case.names)
     if not isinstance(built, nn.Module) or placed[0].target in dict(built.named_parameters()):
         return found
     return replace(found, unprojected=_SQUARE)
-
-
-def _built(adapter: FoundAdapter, names: Mapping[str, Any]) -> Any:
-    """An instance at some sizes, or None if its constructor raises."""
-    state = torch.get_rng_state()
-    try:
-        built = adapter.build(names)
-        if isinstance(built, nn.Module):
-            adapter.materialise(built, names)
-        return built
-    except (Exception, SystemExit):
-        return None
-    finally:
-        torch.set_rng_state(state)

@@ -9,7 +9,8 @@ from attncheck.model.errors import NoAdapterError, UsageError
 from attncheck.shapes.catalogue import BY_ID, mechanisms
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.discover import discover
-from attncheck.targets.found import Found, adapter_from_json
+from attncheck.targets.found import Found
+from attncheck.targets.found_adapter import adapter_from_json
 from attncheck.targets.frameworks.bridges import note_on
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.frameworks.recognising import crossings

@@ -9,7 +9,8 @@ from torch import Tensor
 from attncheck.model.case import Case
 from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
-from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.found import Found
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hypotheses import Guess
 from attncheck.targets.trying import subject_of
 

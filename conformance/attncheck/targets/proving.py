@@ -13,7 +13,8 @@ from attncheck.shapes.catalogue import BY_ID
 from attncheck.shapes.expressions import Expression, bind, names_in
 from attncheck.shapes.question import Question, Sizes
 from attncheck.targets.adapter import Adapter
-from attncheck.targets.found import Found, FoundAdapter, adapter_from_json
+from attncheck.targets.found import Found
+from attncheck.targets.found_adapter import FoundAdapter, adapter_from_json
 from attncheck.targets.loading import load
 from attncheck.targets.subject import Subject, default_options, rank_for, rules_of
 

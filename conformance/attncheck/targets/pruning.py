@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.found import Found
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.trying import SIZE_SETS, attempt, case_for
 
 

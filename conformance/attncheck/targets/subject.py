@@ -1,6 +1,5 @@
 """A subject: a mechanism as one target offers it. It turns cases into questions."""
 
-import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,13 +8,19 @@ from functools import cached_property
 from attncheck.model.case import Case, Scalar
 from attncheck.model.recipe import Kind, Recipe
 from attncheck.strategies.sizes import OWN, Rules, value
-from attncheck.targets.adapter import Interface, Reference, feature_sizes, parameter_shapes, signature_of
+from attncheck.targets.adapter import (
+    Interface,
+    Reference,
+    constructor_axes,
+    feature_sizes,
+    parameter_shapes,
+    signature_of,
+)
 from attncheck.targets.ask import Ask
 from attncheck.targets.normalising import AROUND
 from attnref import Mechanism
 from attnref._mechanism import Law
 from attnref._signature import Dim, Signature, TensorShape
-from attnref.axes import BY_NAME
 
 # Weights of the reference that scale or that must be positive, by the end of their names.
 _POSITIVE = ("running_var", "norm.weight", "width")
@@ -68,12 +73,9 @@ class Subject:
 
     @cached_property
     def constructor_axes(self) -> tuple[str, ...]:
-        """Axes whose sizes the reference's constructor takes."""
-        if self.mechanism.module is None:
-            return ()
+        """Axes whose sizes the reference's constructor takes, and that are no option."""
         options = {option.name for option in self.mechanism.contract.options}
-        named = inspect.signature(self.mechanism.module).parameters
-        return tuple(p for p in named if p in BY_NAME and p not in options)
+        return tuple(a for a in constructor_axes(self.mechanism) if a not in options)
 
     @cached_property
     def axes(self) -> tuple[str, ...]:

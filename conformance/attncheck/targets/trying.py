@@ -14,7 +14,8 @@ from attncheck.strategies.tolerance import RIGHT, difference
 from attncheck.targets.adapter import Interface, Reference
 from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
-from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.found import Found
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.normalising import Norm
 from attncheck.targets.subject import Subject, default_options, rules_of
 from attnref import Mechanism
@@ -83,6 +84,15 @@ def case_for(found: Found, mechanism: Mechanism, changes: Mapping[str, int], **f
         if sizes is None
         else Case(sizes, options, seed=fields.pop("seed", 11), dtype=found.dtype, **fields)
     )
+
+
+def first_case(found: Found, mechanism: Mechanism, **fields: Any) -> Case | None:
+    """A case at the first sizes that are legal; the ones the guess was found at come first."""
+    for sizes in SIZE_SETS:
+        case = case_for(found, mechanism, sizes, **dict(fields))
+        if case is not None:
+            return case
+    return None
 
 
 def second_sizes(changes: Mapping[str, int]) -> Mapping[str, int]:
@@ -184,6 +194,20 @@ def instance_of(adapter: FoundAdapter, ask: Ask) -> Any:
     """A new instance in eval mode and in the question's dtype."""
     built = adapter.build(ask.names)
     return built.to(DTYPES[ask.dtype]).eval() if isinstance(built, nn.Module) else built
+
+
+def built_at(adapter: FoundAdapter, names: Mapping[str, Any]) -> Any:
+    """An instance at some sizes, or None if its constructor raises; the global generator stays as it was."""
+    state = torch.get_rng_state()
+    try:
+        built = adapter.build(names)
+        if isinstance(built, nn.Module):
+            adapter.materialise(built, names)
+        return built
+    except (Exception, SystemExit):
+        return None
+    finally:
+        torch.set_rng_state(state)
 
 
 def gap_between(actual: Tensor, expected: Tensor) -> float:

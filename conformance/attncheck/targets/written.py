@@ -12,7 +12,7 @@ from attncheck.model.case import Scalar
 from attncheck.model.errors import UsageError
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import Interface, signature_of
-from attncheck.targets.found import randomise
+from attncheck.targets.found_adapter import randomise
 from attnref import Mechanism
 
 

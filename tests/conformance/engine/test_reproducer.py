@@ -14,7 +14,7 @@ from attncheck.engine.plan import cases
 from attncheck.engine.put import InProcess
 from attncheck.engine.reproducer import MOST_LINES, reproducer, shows
 from attncheck.engine.shrink import smallest
-from attncheck.targets.found import FoundAdapter
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.loading import load
 from attncheck.targets.opening import find_for
 from attncheck.targets.subject import Subject

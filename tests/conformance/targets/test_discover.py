@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from attncheck.engine.request import Request
 from attncheck.engine.run import run
 from attncheck.model.errors import NoAdapterError
-from attncheck.targets import discover as module
+from attncheck.targets import search
 from attncheck.targets.discover import discover
 from attncheck.targets.trying import agrees, attempt, case_for
 from attnref.catalogue import BY_ID
@@ -252,8 +252,8 @@ def test_a_mistake_is_neither_verified_nor_excused_in_any_style(
 ) -> None:
     monkeypatch.setitem(attended.__globals__, "weights", mistake)
     # What is verified is verified in the first second; the rest of the search is patience.
-    monkeypatch.setattr(module, "_COMPARISONS", 60)
-    monkeypatch.setattr(module, "_SECONDS", 4.0)
+    monkeypatch.setattr(search, "COMPARISONS", 60)
+    monkeypatch.setattr(search, "SECONDS", 4.0)
     found = discover(style, BY_ID["multi_head"])
 
     assert found.certainty in ("named", "probed", "placed")

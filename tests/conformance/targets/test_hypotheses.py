@@ -3,7 +3,8 @@
 import pytest
 from torch import nn
 
-from attncheck.targets.hypotheses import guesses, layers, learned_shapes
+from attncheck.targets.hypotheses import guesses
+from attncheck.targets.layers import layers, learned_shapes
 
 Shapes = dict[str, tuple[int, ...]]
 REFERENCE: Shapes = {

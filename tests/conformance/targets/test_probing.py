@@ -34,7 +34,7 @@ class Unscaled(nn.Module):
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> Found:
-    monkeypatch.setattr("attncheck.targets.discover._COMPARISONS", 60)
+    monkeypatch.setattr("attncheck.targets.search.COMPARISONS", 60)
     return discover(Unscaled, MULTI_HEAD)
 
 

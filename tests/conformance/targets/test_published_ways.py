@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from attncheck.engine.request import Request
 from attncheck.engine.run import run
 from attncheck.model.report import Report
-from attncheck.targets import discover as search
+from attncheck.targets import search
 from attncheck.targets.discover import discover
 from attnref.catalogue import BY_ID
 
@@ -15,7 +15,7 @@ from attnref.catalogue import BY_ID
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is verified is verified in the first second; the rest of a search is patience."""
-    monkeypatch.setattr(search, "_SECONDS", 4.0)
+    monkeypatch.setattr(search, "SECONDS", 4.0)
 
 
 def attended(q: Tensor, k: Tensor, v: Tensor, heads: int, hidden: Tensor | None = None) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 
 from attncheck.strategies.tolerance import difference
 from attncheck.targets.bench import Bench
-from attncheck.targets.found import Found, FoundAdapter
+from attncheck.targets.found import Found
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.loading import load
 from attncheck.targets.opening import find_for
 from attncheck.targets.pruning import pruned

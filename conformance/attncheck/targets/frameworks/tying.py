@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from attncheck.targets.calling import callings
-from attncheck.targets.features import function_of, with_features
+from attncheck.targets.features import with_features
 from attncheck.targets.found import Found
+from attncheck.targets.tapping import function_of
 from attncheck.targets.trying import agrees, attempt, case_for, second_sizes
 from attnref import Mechanism
 

@@ -1,0 +1,286 @@
+"""Runs what was found out: builds the target, fills its weights, calls it, and picks from what comes back."""
+
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from attncheck.model.case import Scalar
+from attncheck.model.recipe import Kind, Recipe
+from attncheck.shapes.catalogue import BY_ID
+from attncheck.strategies.tensors import make
+from attncheck.targets.adapter import Interface, first_tensor, signature_of
+from attncheck.targets.found import Argument, Found, value_of
+from attncheck.targets.frameworks.crossing import crossed
+from attncheck.targets.layouts import layout
+from attncheck.targets.names import INPUTS
+from attncheck.targets.placing import Placement
+from attnref import Mechanism
+from attnref._signature import TensorShape
+
+
+def continued(placements: tuple[Placement, ...], parameters: Mapping[str, object]) -> list[Placement]:
+    """Placements for numbered tensors beyond those that there were when the target was studied."""
+    known = {p.roles[0]: p for p in placements if len(p.roles) == 1}
+    made = []
+    for role in parameters:
+        number = re.search(r"(?<=\.)\d+(?=\.)", role)
+        if role in known or number is None or int(number.group()) < 2:
+            continue
+        first, second = (known.get(role[: number.start()] + n + role[number.end() :]) for n in ("0", "1"))
+        target = _next_name(first.target, second.target, int(number.group())) if first and second else None
+        if first is not None and target is not None:
+            made.append(replace(first, target=target, roles=(role,)))
+    return made
+
+
+def _next_name(first: str, second: str, index: int) -> str | None:
+    """The name that follows two which differ in one number."""
+    one, two = re.split(r"(\d+)", first), re.split(r"(\d+)", second)
+    differing = [i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b]
+    if len(one) != len(two) or len(differing) != 1 or not one[differing[0]].isdigit():
+        return None
+    step = int(two[differing[0]]) - int(one[differing[0]])
+    one[differing[0]] = str(int(one[differing[0]]) + step * index)
+    return "".join(one)
+
+
+def randomise(built: nn.Module) -> None:
+    """Weights of the target's own that are the same in every instance; what is zero at birth is not left so."""
+    for index, parameter in enumerate(p for p in built.parameters() if p.requires_grad):
+        kind: Kind = "weight" if parameter.dim() > 1 else "vector"
+        parameter.copy_(make(Recipe(tuple(parameter.shape), kind, 1000 + index)))
+    for index, (name, buffer) in enumerate(built.named_buffers()):
+        # Statistics too: a call in training mode moves them.
+        if name.endswith("running_var"):
+            buffer.copy_(make(Recipe(tuple(buffer.shape), "positive", 2000 + index)))
+        elif name.endswith("running_mean"):
+            buffer.copy_(make(Recipe(tuple(buffer.shape), "vector", 2000 + index)))
+
+
+@dataclass(frozen=True)
+class FoundAdapter:
+    """Runs what was found."""
+
+    found: Found
+    target: Any
+
+    @property
+    def mechanism(self) -> Mechanism:
+        return BY_ID[self.found.mechanism]
+
+    @property
+    def interface(self) -> Interface:
+        found = self.found
+        mask = found.mask
+        role = mask.role if mask else ""
+        return Interface(
+            mechanism=found.mechanism,
+            inputs=found.inputs,
+            takes=found.takes,
+            fixed=found.fixed,
+            absent=found.absent,
+            identity=found.identity,
+            free=found.free,
+            derived=found.derived,
+            loads=found.loads,
+            lacking=found.lacking,
+            ranks=found.ranks,
+            is_module=found.is_class,
+            gives=("out", "weights") if found.weights is not None else ("out",),
+            varies={role: mask.varies} if mask else {},
+            maskings=mask.maskings if mask else (),
+            exclusive=found.exclusive,
+            prefixes_only=bool(mask and mask.polarity == "lengths"),
+            notes=found.notes,
+            framework=found.framework,
+            certainty=found.certainty,
+            dtype=found.dtype,
+            refuses=found.refuses,
+            unprojected=found.unprojected,
+            norms=found.norms,
+            conventions=found.conventions,
+            documented=found.documented,
+        )
+
+    def build(self, names: Mapping[str, Scalar]) -> Any:
+        found = self.found
+        if not found.is_class:
+            return self.target
+        names = {"dropout": 0.0, **names, **found.fixed}
+        values = {name: value_of(text, names) for name, text in found.arguments.items()}
+        if found.config:
+            return self.target(**{found.config: types.SimpleNamespace(**values)})
+        return self.target(**values)
+
+    def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
+        if not isinstance(built, nn.Module):
+            return
+        self.materialise(built, names)
+        own = dict(built.named_parameters(remove_duplicate=False)) | dict(built.named_buffers())
+        if not self.found.loads:
+            randomise(built)
+        for placement in self._placements(own, parameters):
+            if self.found.unprojected and placement.target not in own and "output." in placement.roles[0]:
+                continue
+            placement.place(own, parameters, {**names, **self.found.fixed})
+
+    def materialise(self, built: nn.Module, names: Mapping[str, Scalar]) -> None:
+        """Call an instance with lazy layers once, so that its tensors get their shapes."""
+        tensors = [*built.parameters(), *built.buffers()]
+        if not any(is_lazy(tensor) for tensor in tensors):
+            return
+        like, training = tensors[0], built.training
+        inputs = {}
+        for name, (role, *_) in self.found.inputs.items():
+            shape = signature_of(self.mechanism)[role]
+            rank = self.found.ranks.get(role, len(shape.dims))
+            sizes = [dim.size(names) for dim in next(d for d in shape.ranks if len(d) == rank)]
+            dtype = torch.int64 if shape.kind == "int" else like.dtype
+            inputs[name] = torch.zeros(sizes, dtype=dtype, device=like.device)
+        with torch.no_grad():
+            self.call(built.eval(), inputs, {})
+        built.train(training)
+
+    def placed(self, own: Mapping[str, object], parameters: Mapping[str, object]) -> list[str]:
+        """The target's tensors that are filled with these parameters."""
+        return [placement.target for placement in self._placements(own, parameters)]
+
+    def _placements(self, own: Mapping[str, object], parameters: Mapping[str, object]) -> list[Placement]:
+        """Those whose tensors the instance has: some targets name them by their sizes or options.
+
+        Without a bias, say, the reference lacks a tensor, and nothing is placed for it.
+        """
+        everywhere: dict[tuple[str, ...], Placement] = {}
+        for settled in (self.found.placements, *self.found.others):
+            placements = [*settled, *continued(settled, parameters)]
+            needed = [p for p in placements if all(role in parameters for role in p.roles)]
+            covered = {role for p in needed for role in p.roles} | {*self.found.absent, *self.found.identity}
+            if all(p.target.format(0) in own for p in needed) and covered >= set(parameters):
+                return needed
+            for placement in needed:
+                if placement.target.format(0) in own:
+                    everywhere.setdefault(placement.roles, placement)
+        # Two options that each rename a layer: every layer by the name that it has here.
+        if {r for roles in everywhere for r in roles} >= {r for p in needed for r in p.roles}:
+            return list(everywhere.values())
+        return list(self.found.placements)
+
+    def call(
+        self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
+    ) -> Mapping[str, Tensor]:
+        found = self.found
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
+        for argument in found.call:
+            value = self._value(argument, inputs, options)
+            if argument.name:
+                named[argument.name] = value
+            else:
+                positional.append(value)
+        self._switch(named, options, inputs)
+        function = getattr(built, found.method) if found.method else built
+        result = function(*positional, **named)
+        return self._results(result, built, options)
+
+    def _value(self, argument: Argument, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]) -> Any:
+        if argument.constant:
+            return value_of(argument.constant, options)
+        names = argument.tensor.split(",")
+        tensors = [
+            layout(self._shape(n), inputs[n].dim(), argument.layout).to_target(inputs[n]) for n in names
+        ]
+        if argument.pack == "last":
+            return torch.cat(tensors, dim=-1)
+        if argument.pack == "dict":
+            usual = by_usual_names(names, tensors)
+            return {key: usual[key] for key in argument.keys if key in usual} or usual
+        return tensors if argument.pack == "list" else tensors[0]
+
+    def _shape(self, name: str) -> TensorShape:
+        return signature_of(self.mechanism)[self.found.inputs[name][0]]
+
+    def _switch(
+        self, named: dict[str, Any], options: Mapping[str, Scalar], inputs: Mapping[str, Tensor]
+    ) -> None:
+        """Options of the call, and the mask, as the target understands them."""
+        for option, text in self.found.switches.items():
+            name, expression = text.split("=", 1)
+            if option in options and (options[option] is not None or "None" in expression):
+                named[name] = value_of(expression, options)
+        if self.found.biased and "bias" in inputs:
+            named[self.found.biased] = inputs["bias"]
+        mask = self.found.mask
+        if mask is not None and mask.role in inputs:
+            mask = self.found.form_for(inputs[mask.role]) or mask
+            first = next(t for n, t in inputs.items() if n in self.found.inputs)
+            named[mask.argument] = mask.to_target(inputs[mask.role], first, self._kv_len(inputs))
+
+    def _kv_len(self, inputs: Mapping[str, Tensor]) -> int:
+        signature = signature_of(self.mechanism)
+        for name, roles in self.found.inputs.items():
+            for role in roles:
+                if "kv_len" in signature[role].axes:
+                    return inputs[name].shape[signature[role].axes.index("kv_len")]
+        return 0
+
+    def _results(self, result: Any, built: Any, options: Mapping[str, Scalar]) -> Mapping[str, Tensor]:
+        found = self.found
+        out = picked(result, found.result, built)
+        if not isinstance(out, Tensor):
+            raise TypeError(f"expected a tensor as the output, got {type(out).__name__}")
+        shape = signature_of(self.mechanism)["out"]
+        rank = len(shape.dims) if len(shape.ranks) == 1 else out.dim()
+        results = {"out": layout(shape, rank, found.result_layout).to_reference(out)}
+        if found.weights is not None and options.get("need_weights", True):
+            weights = picked(result, found.weights, built)
+            if isinstance(weights, Tensor):
+                results["weights"] = weights
+        return results
+
+    def parameter_gradients(
+        self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
+    ) -> Mapping[str, Tensor | None]:
+        if not isinstance(built, nn.Module):
+            return {}
+        gradients: dict[str, Tensor | None] = {}
+        own = dict(built.named_parameters(remove_duplicate=False))
+        for placement in self._placements(own | dict(built.named_buffers()), parameters):
+            if placement.target.format(0) in own:
+                gradients |= placement.gradients(own, parameters, {**names, **self.found.fixed})
+        return gradients
+
+
+def by_usual_names(names: list[str], tensors: list[Tensor]) -> dict[str, Tensor]:
+    """A dictionary that holds each tensor under every name it usually goes by."""
+    alias = {"queries": "q", "keys": "k", "values": "v", "y": "kv"}
+    return {
+        usual: tensor
+        for name, tensor in zip(names, tensors, strict=True)
+        for usual in (name, *INPUTS.get(alias.get(name, name), ()))
+    }
+
+
+def picked(result: Any, place: str, built: Any) -> Any:
+    """One part of a result: itself, an index, a key, a field, or an attribute of the instance."""
+    if isinstance(result, Tensor) and not place.startswith("self."):
+        # A target that gives a tuple only when asked for weights gives the output alone otherwise.
+        return result if place in ("", "0") else None
+    if place == "":
+        return first_tensor(result)
+    if place.startswith("self."):
+        return getattr(built, place.removeprefix("self."))
+    if place.isdigit():
+        return result[int(place)] if int(place) < len(result) else None
+    return result[place] if isinstance(result, Mapping) else getattr(result, place)
+
+
+def adapter_from_json(data: Mapping[str, Any], target: Any) -> FoundAdapter:
+    """The adapter that was found in another process."""
+    found = Found.from_json(data)
+    return FoundAdapter(found, crossed(target, found.framework, found.mapped))

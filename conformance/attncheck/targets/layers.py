@@ -1,0 +1,74 @@
+"""Layers of a module: tensors that belong together, by their names."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from attncheck.targets.names import layer_role
+
+Shape = tuple[int, ...]
+
+
+_LEAF = re.compile(r"^(.*?)[._]?(weight|bias|running_mean|running_var)$")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Tensors that belong together: a weight, its bias, perhaps running statistics."""
+
+    path: str
+    tensors: Mapping[str, tuple[str, Shape]]
+
+    @property
+    def main(self) -> tuple[str, Shape]:
+        """Name and shape of the tensor that tells most: the weight, or the only one."""
+        return self.tensors.get("weight") or next(iter(self.tensors.values()))
+
+
+def layers(shapes: Mapping[str, Shape]) -> list[Layer]:
+    """Tensors grouped by their layer, in order of registration."""
+    grouped: dict[str, dict[str, tuple[str, Shape]]] = {}
+    for name, shape in shapes.items():
+        match = _LEAF.match(name)
+        path, leaf = (match.group(1), match.group(2)) if match and match.group(1) else (name, "weight")
+        if match and not match.group(1):
+            path = ""
+        grouped.setdefault(path, {})[leaf] = (name, shape)
+    return [Layer(path, tensors) for path, tensors in grouped.items()]
+
+
+def learned_shapes(built: nn.Module) -> dict[str, Shape]:
+    """Names and shapes of what a module learns, and of the statistics that its norms keep.
+
+    A tensor that stands in for several layers of a list, or of different roles, has all its names:
+    that it is shared is then for the judge to say. An alias of another kind has but the first.
+    """
+    names: dict[int, list[str]] = {}
+    shapes: dict[str, Shape] = {}
+    for name, parameter in built.named_parameters(remove_duplicate=False):
+        first = names.setdefault(id(parameter), [])
+        if parameter.requires_grad and (not first or _takes_another_place(name, first[0])):
+            shapes[name] = tuple(parameter.shape)
+            first.append(name)
+    statistics = ("running_mean", "running_var")
+    return shapes | {n: tuple(b.shape) for n, b in built.named_buffers() if n.endswith(statistics)}
+
+
+def _takes_another_place(name: str, other: str) -> bool:
+    if re.sub(r"\d+", "", name) == re.sub(r"\d+", "", other):
+        return True
+    told, known = (layer_role(n.rpartition(".")[0]) for n in (name, other))
+    return told is not None and known is not None and told != known
+
+
+def elements(shape: Shape) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def squeezed(shape: Shape) -> Shape:
+    return tuple(size for size in shape if size != 1)
