@@ -2,24 +2,13 @@
 
 import click
 
-from attncheck.cli.options import Pair
+from attncheck.cli.options import init_option, mechanism_option
 
 
 @click.command("adapt", short_help="The adapter that was found, as a file to read and correct.")
 @click.argument("target", metavar="TARGET")
-@click.option(
-    "--mechanism",
-    "-m",
-    metavar="ID",
-    help="What it should be (attncheck list mechanisms).  [default: guessed]",
-)
-@click.option(
-    "--init",
-    metavar="NAME=VALUE",
-    type=Pair(),
-    multiple=True,
-    help="A constructor argument: an axis, a number or a text.  [repeatable; default: found out]",
-)
+@mechanism_option
+@init_option
 def command(target: str, mechanism: str | None, init: tuple[tuple[str, str], ...]) -> None:
     """Print how TARGET is built, loaded and called, as Python that `attncheck run --adapter` takes.
 

@@ -34,20 +34,23 @@ class Pair(click.ParamType[tuple[str, str]]):
 
 _EXAMPLE = {"--init": "--init d_model=model_dim", "--expect": "--expect mask_polarity=true_attends"}
 
+mechanism_option = click.option(
+    "--mechanism",
+    "-m",
+    metavar="ID",
+    help="What it should be (attncheck list mechanisms).  [default: guessed]",
+)
+init_option = click.option(
+    "--init",
+    metavar="NAME=VALUE",
+    type=Pair(),
+    multiple=True,
+    help="A constructor argument: an axis, a number or a text.  [repeatable; default: found out]",
+)
+
 _UNDERSTANDING = (
-    click.option(
-        "--mechanism",
-        "-m",
-        metavar="ID",
-        help="What it should be (attncheck list mechanisms).  [default: guessed]",
-    ),
-    click.option(
-        "--init",
-        metavar="NAME=VALUE",
-        type=Pair(),
-        multiple=True,
-        help="A constructor argument: an axis, a number or a text.  [repeatable; default: found out]",
-    ),
+    mechanism_option,
+    init_option,
     click.option(
         "--adapter", metavar="FILE.py:NAME", help="An adapter written by hand.  [default: found out]"
     ),

@@ -4,7 +4,7 @@ import importlib.util
 
 import click
 
-from attncheck.cli.options import Pair
+from attncheck.cli.options import init_option, mechanism_option
 from attncheck.model.errors import UsageError
 
 _CODES = {"proved": 0, "refuted": 1, "open": 3}
@@ -12,19 +12,8 @@ _CODES = {"proved": 0, "refuted": 1, "open": 3}
 
 @click.command("prove", short_help="Prove the shapes of a target for all sizes.")
 @click.argument("target", metavar="TARGET")
-@click.option(
-    "--mechanism",
-    "-m",
-    metavar="ID",
-    help="What it should be (attncheck list mechanisms).  [default: guessed]",
-)
-@click.option(
-    "--init",
-    metavar="NAME=VALUE",
-    type=Pair(),
-    multiple=True,
-    help="A constructor argument: an axis, a number or a text.  [repeatable; default: found out]",
-)
+@mechanism_option
+@init_option
 @click.option(
     "--time-limit",
     "seconds",

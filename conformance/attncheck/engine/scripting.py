@@ -138,11 +138,10 @@ class Script:
         arguments += ["**options"] if named else []
         own = ["module=module"] if self.told.several else []
         parameters = ", ".join([*found.inputs, *own, *(["**options"] if named else [])])
-        function = f"module.{found.method}" if found.method else "module"
         out, weights = result_texts(found, "module")
         wanted = any(f"weights{i}" in self.told.compared_sources() for i, _ in self.told.asks)
         result = weights if wanted and weights else out
-        call = f"{function}({', '.join(arguments)})"
+        call = f"module({', '.join(arguments)})"
         if result == "result":
             return [f"def call({parameters}):", f"    return {call}"]
         return [f"def call({parameters}):", f"    result = {call}", f"    return {result}"]

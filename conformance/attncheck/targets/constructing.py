@@ -16,6 +16,23 @@ RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "imag
 WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size")
 FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp": "head_dim ** 0.5",
            "scale_factor": "head_dim ** -0.5", "norm_factor": "head_dim ** 0.5"}  # fmt: skip
+INNER = ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "qkv_features", "hidden_dim", "proj_dim", "d_inner",
+         "inner")  # fmt: skip
+KERNELS = ("kernels", "kernel_sizes")
+BLOCKS = ("layers", "num_blocks", "depths", "blocks_per_stage")
+CONFIGS = (
+    "config",
+    "cfg",
+    "args",
+    "conf",
+    "params",
+    "opt",
+    "hparams",
+    "configuration",
+    "c",
+    "settings",
+    "options",
+)
 # What an argument that tells nothing may want, after every size was tried.
 _CONSTANTS = ("True", "0.0", "None", "1")
 # Neither int() nor round() of channels times this ratio is anything but channels // reduction.
@@ -50,19 +67,7 @@ def constructions(
     choices = {p.name: _choices(p, mechanism, axes) for p in parameters if p.name not in given}
     lone = [p for p in parameters if p.default is p.empty]
     found = list(_combined(choices, given))
-    if len(lone) == 1 and lone[0].name.lower() in (
-        "config",
-        "cfg",
-        "args",
-        "conf",
-        "params",
-        "opt",
-        "hparams",
-        "configuration",
-        "c",
-        "settings",
-        "options",
-    ):
+    if len(lone) == 1 and lone[0].name.lower() in CONFIGS:
         found = [_as_config(lone[0].name, mechanism, axes), *found]
     return sorted(found, key=lambda c: c.cost)[:_MOST]
 
@@ -79,49 +84,18 @@ def _choices(
     parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]
 ) -> list[tuple[str | None, float]]:
     """Expressions for one argument with their costs; None leaves it at its default."""
-    name = parameter.name.lower()
     required = parameter.default is parameter.empty
-    options = {o.name for o in mechanism.contract.options}
-    if is_dropout(name) and isinstance(parameter.default, bool):
-        # A flag lets through a rate that another argument names.
-        return [("dropout > 0", 0.0)]
-    if is_dropout(name) and (required or isinstance(parameter.default, (int, float))):
-        return [("dropout", 0.0)]
-    if name in CAUSAL and "causal" in options:
-        return [("causal", 0.0), (None, 1.0)] if not required else [("causal", 0.0)]
-    values = next((o.values for o in mechanism.contract.options if o.name == name), ())
-    if name in options and (not isinstance(parameter.default, str) or parameter.default in values):
-        return [(name, 0.0), (None, 0.5)] if not required else [(name, 0.0)]
-    if name in LENGTHS and "q_len" in signature_of(mechanism).axes:
-        # A table or a mask as long as the longest sequence.
-        return [("max(q_len, kv_len)", 0.0), *([] if required else [(None, 0.5)])]
-    if name in WINDOWS and "height" in options and "tokens" in axes:
-        return [("(height, tokens // height)", 0.0)]
-    if name in ("kernels", "kernel_sizes") and "branches" in axes:
-        return [("list(range(3, 3 + 2 * branches, 2))", 0.0), *([] if required else [(None, 0.5)])]
-    if name in ("layers", "num_blocks", "depths", "blocks_per_stage") and mechanism.id == "modified_resnet":
-        return [("(1, 1, 1, 1)", 0.0)]
-    if name in RESOLUTIONS and mechanism.id == "modified_resnet":
-        # The reference rounds up where CLIP rounds down: a map of 32·n - 1 pixels has n left.
-        return [("height + 1", 0.0), *([] if required else [(None, 0.5)])]
-    if name in FACTORS and "head_dim" in axes:
-        return [(FACTORS[name], 0.0), *([] if required else [(None, 0.2)])]
+    told = _by_meaning(parameter, mechanism, axes)
+    if told is not None:
+        expression, cost_of_default = told
+        left = [] if required or cost_of_default is None else [(None, cost_of_default)]
+        return [(expression, 0.0), *left]
+    name = parameter.name.lower()
     likely = [a for a in axes_for(name) if a in axes]
     found: list[tuple[str | None, float]] = [(axis, 0.1 * i) for i, axis in enumerate(likely)]
     if {"channels", "reduction"} <= set(axes) and "reduced" not in axes:
         found = _squeezed(parameter, found)
-    if name in (
-        "inner_dim",
-        "attn_dim",
-        "d_attn",
-        "attention_dim",
-        "qkv_dim",
-        "qkv_features",
-        "hidden_dim",
-        "proj_dim",
-        "d_inner",
-        "inner",
-    ) and {"heads", "head_dim"} <= set(axes):
+    if name in INNER and {"heads", "head_dim"} <= set(axes):
         found.insert(0, ("heads * head_dim", 0.0))
     if required:
         found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
@@ -130,6 +104,36 @@ def _choices(
     if not (_is_size(parameter) or found[:1] == [(_RATIO, 0.0)]) or not found:
         return [(None, 0.0)]
     return [*found[:2], (None, 0.6)]
+
+
+def _by_meaning(
+    parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]
+) -> tuple[str, float | None] | None:
+    """The one expression that an argument wants by its name, and what its default costs instead, if it may stay."""
+    name, default = parameter.name.lower(), parameter.default
+    if is_dropout(name) and (default is parameter.empty or isinstance(default, (bool, int, float))):
+        # A flag lets through a rate that another argument names.
+        return ("dropout > 0" if isinstance(default, bool) else "dropout"), None
+    options = {o.name: o.values for o in mechanism.contract.options}
+    if name in CAUSAL and "causal" in options:
+        return "causal", 1.0
+    if name in options and (not isinstance(default, str) or default in options[name]):
+        return name, 0.5
+    if name in LENGTHS and "q_len" in signature_of(mechanism).axes:
+        # A table or a mask as long as the longest sequence.
+        return "max(q_len, kv_len)", 0.5
+    if name in WINDOWS and "height" in options and "tokens" in axes:
+        return "(height, tokens // height)", None
+    if name in KERNELS and "branches" in axes:
+        return "list(range(3, 3 + 2 * branches, 2))", 0.5
+    if name in BLOCKS and mechanism.id == "modified_resnet":
+        return "(1, 1, 1, 1)", None
+    if name in RESOLUTIONS and mechanism.id == "modified_resnet":
+        # The reference rounds up where CLIP rounds down: a map of 32·n - 1 pixels has n left.
+        return "height + 1", 0.5
+    if name in FACTORS and "head_dim" in axes:
+        return FACTORS[name], 0.2
+    return None
 
 
 def _squeezed(

@@ -58,7 +58,6 @@ class Found:
     is_class: bool = True
     arguments: Mapping[str, str] = field(default_factory=dict)
     config: str = ""
-    method: str = ""
     result: str = ""
     result_layout: str = ""
     weights: str | None = None

@@ -184,8 +184,7 @@ class FoundAdapter:
             else:
                 positional.append(value)
         self._switch(named, options, inputs)
-        function = getattr(built, found.method) if found.method else built
-        result = function(*positional, **named)
+        result = built(*positional, **named)
         return self._results(result, built, options)
 
     def _value(self, argument: Argument, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]) -> Any:

@@ -39,7 +39,6 @@ HEADED = (
     Layout("heads before length", "", ""),
     Layout("heads after length", "b h n d -> b n h d", "b n h d -> b h n d"),
     Layout("one head, no axis", "b 1 n d -> b n d", "b n d -> b 1 n d"),
-    Layout("heads within batch", "b h n d -> (b h) n d", ""),
 )
 IMAGES = (
     Layout("channels first", "", ""),
@@ -93,7 +92,7 @@ def layouts_of(axes: tuple[str, ...]) -> tuple[Layout, ...]:
         "image": IMAGES,
         "volume": VOLUMES,
         "signal": SIGNALS,
-        "headed": HEADED[:3],
+        "headed": HEADED,
         "sequence": SEQUENCES,
     }
     return family.get(kind_of(axes), (_SAME,))

@@ -5,42 +5,53 @@ from attncheck.targets.found import Found
 
 def notes_of(found: Found) -> tuple[str, ...]:
     """Everything that was assumed, a line each, as the header prints it."""
-    arguments = (
-        ", ".join(f"{n}={e}" for n, e in found.arguments.items())
-        if not found.config
-        else f"{found.config}=namespace"
-    )
+    return (*_of_the_call(found), *_of_the_masks(found), *_of_the_weights(found), *_of_the_limits(found))
+
+
+def _of_the_call(found: Found) -> list[str]:
+    given = ", ".join(f"{n}={e}" for n, e in found.arguments.items())
+    arguments = f"{found.config}=namespace" if found.config else given
     lines = [f"built as {found.qualname}({arguments})"] if found.is_class else []
     call = ", ".join(f"{a.name + '=' if a.name else ''}{a.tensor or a.constant}" for a in found.call)
     lines.append(f"called with ({call}), {found.result_layout or 'as the reference'}")
-    if any(len(roles) > 1 for roles in found.inputs.values()):
-        lines.append(
-            "one tensor plays several roles: "
-            + "; ".join(f"{n} is {', '.join(r)}" for n, r in found.inputs.items() if len(r) > 1)
-        )
+    shared = [f"{n} is {', '.join(roles)}" for n, roles in found.inputs.items() if len(roles) > 1]
+    if shared:
+        lines.append("one tensor plays several roles: " + "; ".join(shared))
     if found.result:
         lines.append(f"the output is part {found.result!r} of what comes back")
-    if found.mask:
-        lines.append(f"mask: {found.mask.argument} ({', '.join(found.mask.axes)}), {found.mask.polarity}")
-    if found.padding:
-        form = found.padding
+    return lines
+
+
+def _of_the_masks(found: Found) -> list[str]:
+    lines = []
+    if (mask := found.mask) is not None:
+        lines.append(f"mask: {mask.argument} ({', '.join(mask.axes)}), {mask.polarity}")
+    if (form := found.padding) is not None:
         lines.append(
             f"keys hidden from every query: {form.argument} ({', '.join(form.axes)}), {form.polarity}"
         )
     if found.biased:
         lines.append(f"bias: {found.biased}, added to the logits")
+    return lines
+
+
+def _of_the_weights(found: Found) -> list[str]:
+    lines = []
     if found.placements:
-        lines.append(
-            "weights: "
-            + "; ".join(
-                f"{p.target} = {', '.join(p.roles)}{' as ' + p.pattern if p.pattern else ''}"
-                for p in found.placements
-            )
+        places = (
+            f"{p.target} = {', '.join(p.roles)}{' as ' + p.pattern if p.pattern else ''}"
+            for p in found.placements
         )
+        lines.append("weights: " + "; ".join(places))
     for norm in found.norms:
         lines.append(f"{' and '.join(norm.places)} through a {norm.kind} norm inside it, eps={norm.eps:g}")
     if found.absent:
         lines.append(f"without {', '.join(found.absent)}")
+    return lines
+
+
+def _of_the_limits(found: Found) -> list[str]:
+    lines = []
     if found.exclusive:
         lines.append(f"takes only one of {' and '.join(found.exclusive)} in a call")
     if found.refuses:
@@ -52,11 +63,10 @@ def notes_of(found: Found) -> tuple[str, ...]:
     if found.fixed:
         lines.append("always " + ", ".join(f"{n}={v}" for n, v in found.fixed.items()))
     if found.derived:
-        lines.append(
-            "sizes fixed by the target: " + ", ".join(f"{a} = {e}" for a, e in found.derived.items())
-        )
+        sizes = ", ".join(f"{a} = {e}" for a, e in found.derived.items())
+        lines.append(f"sizes fixed by the target: {sizes}")
     if found.certainty != "verified":
         lines.append(
             f"not verified: the output differs from the reference's; the adapter is {found.certainty}"
         )
-    return tuple(lines)
+    return lines

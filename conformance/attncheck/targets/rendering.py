@@ -142,7 +142,6 @@ def _call(found: Found) -> list[str]:
     optional = [*role, *(["bias"] if found.biased else [])]
     options = [n for n in found.switches if n not in role]
     parameters = ["self", "module", *found.inputs, *(f"{n}=None" for n in [*optional, *options])]
-    function = f"module.{found.method}" if found.method else "module"
     constants = {a.name for a in found.call if a.constant}
     arguments = [argument_text(found, a) for a in found.call if a.name not in _switched(found)]
     given = _given(found)
@@ -155,8 +154,8 @@ def _call(found: Found) -> list[str]:
         arguments.append("**{n: o for n, o in options.items() if o is not None}")
     out, weights = result_texts(found, "module")
     if (out, weights) == ("result", None):
-        return [*lines, *_wrapped(f"        return {function}({', '.join(arguments)})")]
-    lines += _wrapped(f"        result = {function}({', '.join(arguments)})")
+        return [*lines, *_wrapped(f"        return module({', '.join(arguments)})")]
+    lines += _wrapped(f"        result = module({', '.join(arguments)})")
     return [*lines, f"        return {out}" if weights is None else f"        return {out}, {weights}"]
 
 

@@ -32,26 +32,14 @@ class WrittenAdapter:
 
     @property
     def interface(self) -> Interface:
-        signature = signature_of(self.mechanism)
         parameters = _named(self.written.call)[1:]
-        required = [t.name for t in signature.inputs if not t.optional]
-        stated: Mapping[str, tuple[str, ...]] = getattr(self.written, "inputs", {})
-        inputs = dict(stated) or {n: (n,) for n in required if n in parameters}
-        if not inputs:
-            raise UsageError(
-                f"the adapter's call takes {', '.join(parameters) or 'nothing'}; "
-                f"expected {', '.join(required)}, "
-                "or an attribute `inputs` that says what each tensor stands for"
-            )
-        options = {o.name for o in self.mechanism.contract.options}
         built = set(_named(self.written.build)) if hasattr(self.written, "build") else set()
-        optional = {t.name for t in signature.inputs if t.optional}
+        optional = {t.name for t in signature_of(self.mechanism).inputs if t.optional}
+        known = optional | {o.name for o in self.mechanism.contract.options} | {"need_weights", "dropout"}
         return Interface(
             mechanism=self.mechanism.id,
-            inputs=inputs,
-            takes=tuple(
-                n for n in (*parameters, *built) if n in optional | options | {"need_weights", "dropout"}
-            ),
+            inputs=self._inputs(parameters),
+            takes=tuple(n for n in (*parameters, *built) if n in known),
             fixed=dict(getattr(self.written, "fixed", {})),
             absent=tuple(getattr(self.written, "absent", ())),
             identity=tuple(getattr(self.written, "identity", ())),
@@ -74,6 +62,19 @@ class WrittenAdapter:
             dtype=str(getattr(self.written, "dtype", "float64")),
             conventions=dict(getattr(self.written, "conventions", {})),
         )
+
+    def _inputs(self, parameters: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """What each tensor of a call stands for, as stated or by its name."""
+        required = [t.name for t in signature_of(self.mechanism).inputs if not t.optional]
+        stated: Mapping[str, tuple[str, ...]] = getattr(self.written, "inputs", {})
+        inputs = dict(stated) or {n: (n,) for n in required if n in parameters}
+        if not inputs:
+            raise UsageError(
+                f"the adapter's call takes {', '.join(parameters) or 'nothing'}; "
+                f"expected {', '.join(required)}, "
+                "or an attribute `inputs` that says what each tensor stands for"
+            )
+        return inputs
 
     def build(self, names: Mapping[str, Scalar]) -> Any:
         return self.written.build(**_wanted(self.written.build, names))
