@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from attncheck.checks.check import Check, Mismatch, Trial, check
+from attncheck.checks.check import Check, Mismatch, NotJudged, Trial, check
 from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked
 from attncheck.model.case import Case
@@ -170,8 +170,26 @@ def registers_its_parameters(subject: Subject, case: Case) -> Trial:
     return None
 
 
+@check("hygiene", "what is registered is used", applies=_is_module, share=0.2, rank=59, asks="torch")
+def uses_its_parameters(subject: Subject, case: Case) -> Trial:
+    """Every learned parameter has a say in the output: what never has one hides that another took its place."""
+    if min(case.sizes.values()) < 2:
+        return NotJudged("at sizes of one or none a layer may be left out")
+    asks = [replace(subject.ask(c), scenario="weighed") for c in (case, masked(subject, case))]
+    first, second = yield asks
+    idle = [n for n in first.facts["idle"] if n in second.facts["idle"]]  # type: ignore[attr-defined,operator]  # lists of names
+    if not idle:
+        return None
+    return Mismatch(
+        "parameters that all have a say in the output",
+        f"{', '.join(idle)} {'has' if len(idle) == 1 else 'have'} none",
+        kind="leaves parameters unused",
+    )
+
+
 CHECKS = (
     registers_its_parameters,
+    uses_its_parameters,
     never_mutates_inputs,
     repeats_itself,
     sees_new_contents,

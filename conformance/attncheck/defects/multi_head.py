@@ -42,6 +42,11 @@ def _one_projection(self: Any, q: Tensor, k: Tensor, v: Tensor) -> Triple:
     return self.query(q), key(k), self.value(v)
 
 
+def _one_memory_projection(self: Any, q: Tensor, k: Tensor, v: Tensor) -> Triple:
+    value = self.key if self.key.weight.shape == self.value.weight.shape else self.value
+    return self.query(q), self.key(k), value(v)
+
+
 def _plain_values(self: Any, q: Tensor, k: Tensor, v: Tensor) -> Triple:
     value = self.value(v)
     return self.query(q), self.key(k), v if v.shape == value.shape else value
@@ -184,6 +189,10 @@ PROJECTIONS: tuple[Mistake, ...] = (
     Mistake("keys_projected_like_queries",
         "Queries and keys share one projection; each has its own.",
         ("errata SF-1",), "query_size == key_size", "value", {"projected": _one_projection}),
+    Mistake("values_projected_like_keys",
+        "Keys and values share one projection, and that of the values is idle; each has its own.",
+        ("yflyzhang/AnnotatedTransformer#1",), "key_size == value_size and head_dim == v_dim", "hygiene",
+        {"projected": _one_memory_projection}),
     Mistake("values_not_projected",
         "The values are averaged as they come; project them first.",
         ("facebookresearch/Motionformer#6",), "value_size == heads * v_dim", "law",

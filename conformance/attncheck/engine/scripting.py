@@ -182,6 +182,7 @@ class Script:
         inputs = ", ".join(self.told.variables[name, recipe] for name, recipe in ask.inputs.items())
         out, first = f"out{index}", inputs.split(", ")[0]
         shape = self.finding.expected.rpartition(" = ")[2]
+        unused = self.finding.actual.rpartition(" ")[0].rpartition(" ")[0].split(", ")
         pointer = "untyped_storage().data_ptr()"
         facts: dict[str, tuple[Lines, str]] = {
             "mutates": (
@@ -201,7 +202,14 @@ class Script:
                 ["def state():", f"    return {_STATE}", "was = state()"],
                 "was != state()",
             ),
-            "registers nothing": ([], "not list(module.parameters())"),
+            "leaves parameters unused": (
+                [
+                    last.replace(out, "before", 1),
+                    f"for name in {unused}:",
+                    "    module.get_parameter(name).normal_()",
+                ],
+                f"torch.equal({out}, before)",
+            ),
             "wrong shape": ([], f"tuple({out}.shape) != {shape}"),
             "wrong dtype": ([], f"{out}.dtype != {first}.dtype"),
         }

@@ -23,7 +23,7 @@ from attncheck.targets.limits import with_refusals, with_vanishing_output
 from attncheck.targets.normalising import Norm, arrangements
 from attncheck.targets.placing import Placement
 from attncheck.targets.plans import Plan, called_as, plans
-from attncheck.targets.probing import acts_its_roles, all_told, lacking_parameters, stands_apart
+from attncheck.targets.probing import acts_its_roles, all_told, idle_in, lacking_parameters, stands_apart
 from attncheck.targets.search import Progress, Search, explanation
 from attncheck.targets.subject import Subject
 from attncheck.targets.tapping import function_of, raw_result
@@ -127,6 +127,11 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
         if possible and calling.by_name:
             search.keep(rank + 50, _guessed(base, possible))
         return None
+    if not possible and rank < 3:
+        idle = idle_in(placed[0], search.target, case)
+        used = {n: shape for n, shape in plan.own.items() if n not in idle}
+        possible = search.guesses(used, reference, heads) if idle and used else []
+        placed = [replace(base, idle=idle) for base in placed] if possible else placed
     for base in placed:
         around = _around(search, plan, base, case)
         if plan.inside and not around:

@@ -77,6 +77,7 @@ class Found:
     certainty: str = "verified"
     loads: bool = True
     lacking: str = ""
+    idle: tuple[str, ...] = ()
     ranks: Mapping[str, int] = field(default_factory=dict)
     exclusive: tuple[str, ...] = ()
     others: tuple[tuple[Placement, ...], ...] = ()
@@ -111,7 +112,7 @@ class Found:
                 fields[name] = MaskForm(**{**data[name], "axes": tuple(data[name]["axes"])})
         fields["documented"] = {n: tuple(said) for n, said in data["documented"].items()}
         fields["norms"] = tuple(Norm(**{**n, "places": tuple(n["places"])}) for n in data["norms"])
-        for name in ("absent", "identity", "free", "takes", "exclusive", "notes", "refuses"):
+        for name in ("absent", "identity", "idle", "free", "takes", "exclusive", "notes", "refuses"):
             fields[name] = tuple(data[name])
         return Found(**fields)
 

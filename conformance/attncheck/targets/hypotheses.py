@@ -37,8 +37,7 @@ def guesses(own: Mapping[str, Shape], reference: Mapping[str, Shape], heads: int
     if len(theirs) <= 16:
         # As many layers as there are heads need not be one for each.
         for shapes in (folded, own) if folded != dict(own) else (own,):
-            mine = sorted(layers(shapes), key=lambda layer: -elements(layer.main[1]))
-            found += _search(mine, theirs, heads, reference)
+            found += _search(_by_size(layers(shapes)), theirs, heads, reference)
         if heads and heads > 1:
             # Features before heads, in all layers alike: rarer, so after everything else.
             turned = [_interleaved(guess, reference, heads) for guess in found]
@@ -169,8 +168,9 @@ def _completed(chosen: tuple[Fit, ...], reference: Mapping[str, Shape]) -> Guess
 
 def _fits(layer: Layer, theirs: Sequence[Layer], heads: int | None, position: float) -> Iterator[Fit]:
     role = layer_role(layer.path or layer.main[0])
-    for index, other in enumerate(theirs):
-        yield from single(layer, other, role, heads, abs(position - index / max(len(theirs), 1)))
+    for index, other in enumerate(_by_size(theirs)):
+        # Squared, so that of equal layers those in their order are the likeliest.
+        yield from single(layer, other, role, heads, (position - index / len(theirs)) ** 2)
     by_path = {other.path: other for other in theirs}
     yield from stacked(layer, theirs)
     yield from side_by_side(layer, by_path)
@@ -178,6 +178,11 @@ def _fits(layer: Layer, theirs: Sequence[Layer], heads: int | None, position: fl
         for roles in itertools.permutations(("query", "key", "value"), count):
             if all(r in by_path for r in roles):
                 yield from packed(layer, [by_path[r] for r in roles], roles, heads)
+
+
+def _by_size(those: Sequence[Layer]) -> list[Layer]:
+    """The largest first, equal ones in their order: what is hard to place is placed before the rest."""
+    return sorted(those, key=lambda layer: -elements(layer.main[1]))
 
 
 def _interleaved(guess: Guess, reference: Mapping[str, Shape], heads: int) -> Guess | None:

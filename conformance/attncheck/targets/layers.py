@@ -1,15 +1,14 @@
 """Layers of a module: tensors that belong together, by their names."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from attncheck.targets.names import layer_role
 
 Shape = tuple[int, ...]
-
 
 _LEAF = re.compile(r"^(.*?)[._]?(weight|bias|running_mean|running_var)$")
 
@@ -47,13 +46,18 @@ def learned_shapes(built: nn.Module) -> dict[str, Shape]:
     """
     names: dict[int, list[str]] = {}
     shapes: dict[str, Shape] = {}
-    for name, parameter in built.named_parameters(remove_duplicate=False):
-        first = names.setdefault(id(parameter), [])
-        if parameter.requires_grad and (not first or _takes_another_place(name, first[0])):
-            shapes[name] = tuple(parameter.shape)
+    for name, tensor in _learned(built):
+        first = names.setdefault(id(tensor), [])
+        if not first or _takes_another_place(name, first[0]):
+            shapes[name] = tuple(tensor.shape)
             first.append(name)
+    return shapes
+
+
+def _learned(built: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from ((n, p) for n, p in built.named_parameters(remove_duplicate=False) if p.requires_grad)
     statistics = ("running_mean", "running_var")
-    return shapes | {n: tuple(b.shape) for n, b in built.named_buffers() if n.endswith(statistics)}
+    yield from ((n, b) for n, b in built.named_buffers(remove_duplicate=False) if n.endswith(statistics))
 
 
 def _takes_another_place(name: str, other: str) -> bool:

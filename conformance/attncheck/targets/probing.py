@@ -1,6 +1,7 @@
 """Which weight is which in a target that differs from the reference: by what its weights do."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,6 +37,14 @@ def acts_its_roles(found: Found, target: Any, case: Case) -> bool:
         and _values_are_linear(bench, ask, base)
         and _query_matters(bench, ask, base)
     )
+
+
+def idle_in(found: Found, target: Any, case: Case) -> tuple[str, ...]:
+    """Parameters of the target that have no say in what it returns for a case."""
+    adapter = FoundAdapter(found, target)
+    ask = subject_of(found, adapter.mechanism).ask(case)
+    answer = Bench(adapter).perform(replace(ask, parameters={}, scenario="weighed"))
+    return tuple(answer.facts.get("idle", ()))  # type: ignore[arg-type]  # a list of names
 
 
 def _out(bench: Bench, ask: Ask) -> Tensor | None:

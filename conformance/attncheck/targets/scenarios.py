@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.ask import Ask
+from attncheck.targets.influence import idle_parameters
 from attncheck.targets.transforming import TRANSFORMS
 
 Results = Mapping[str, Any]
@@ -81,6 +82,12 @@ def _tensors(built: Any) -> dict[str, Tensor]:
     return dict(built.named_parameters()) | dict(built.named_buffers())
 
 
+def _weighed(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """Call, and note which parameters have no say in the output."""
+    idle = idle_parameters(built, lambda: adapter.call(built, inputs, ask.options)["out"])
+    return {**adapter.call(built, inputs, ask.options), "idle": list(idle)}
+
+
 def _inference(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
     with torch.inference_mode():
         result = adapter.call(built, {n: t.clone() for n, t in inputs.items()}, ask.options)
@@ -102,6 +109,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "deepcopied": _deepcopied,
     "reloaded": _reloaded,
     "watched": _watched,
+    "weighed": _weighed,
     "inference": _inference,
     "with_grad": _with_grad,
     **TRANSFORMS,

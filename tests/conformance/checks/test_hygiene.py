@@ -151,8 +151,25 @@ def test_a_module_that_registers_too_little_is_caught():
     assert "10 numbers are registered as parameters, where at least 46 must be" in verdict.findings[0].actual
 
 
+def ignores_its_query_layer(call, built, inputs, options):
+    """Queries are keys, as where a name was mistyped."""
+    y = inputs["y"]
+    keys = built.key(y)
+    out = (keys.mean(1, keepdim=True) @ keys.mT).softmax(-1) @ built.value(y)
+    return {"out": out.expand(-1, inputs["x"].shape[1], -1)}
+
+
+def test_a_layer_that_has_no_say_is_caught_and_named(verdict):
+    finding = verdict("uses_its_parameters", "cross", instead=ignores_its_query_layer).findings[0]
+
+    assert finding.actual == "query.weight, query.bias have none"
+
+
 def test_every_check_of_manners_has_an_implementation_that_it_catches():
-    tested = {check for check, _ in (*CHANGES, *INSTEAD)} | {"registers_its_parameters"}
+    tested = {check for check, _ in (*CHANGES, *INSTEAD)} | {
+        "registers_its_parameters",
+        "uses_its_parameters",
+    }
     assert {check.id for check in hygiene.CHECKS} == tested
 
 

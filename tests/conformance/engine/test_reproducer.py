@@ -87,6 +87,7 @@ class Mistake:
 
 _SDP, _MHA = "scaled_dot_product", "multi_head"
 _IN_PLACE = "query *= 2\n    scores = query / 2"
+_NO_QUERY = "self.to_k(y).mean(1, keepdim=True).expand(-1, x.shape[1], -1)"
 _ONE_QUERY = "scores.squeeze(2).softmax"
 MISTAKES = (
     Mistake("queries_do_not_mix", _SDP, "attend", FUNCTION, "softmax(-1)", "softmax(-2)"),
@@ -104,6 +105,7 @@ MISTAKES = (
     Mistake("matches_the_reference", "cross", "Cross", CROSS, "** -0.5", "** -1"),
     Mistake("follows_query_order", _MHA, "Attention", PACKED, "weights @ v)", "weights.tril() @ v)"),
     Mistake("repeats_itself", _MHA, "Attention", PACKED, "weights @ v)", "weights @ v * torch.rand(()))"),
+    Mistake("uses_its_parameters", "cross", "Cross", CROSS, "self.to_q(x)", _NO_QUERY),
     Mistake("matches_the_reference", _MHA, "Attention", PACKED, "(c // self.num_heads) ** -0.5", "c ** -0.5"),
 )  # fmt: skip
 

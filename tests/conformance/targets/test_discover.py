@@ -266,6 +266,22 @@ def test_a_mistake_is_neither_verified_nor_excused_in_any_style(
     assert [v.check for v in run(request).failed] == ["matches_the_reference"]
 
 
+class WithALeftover(Separate):
+    """A layer that nothing calls, as it stays behind when code changes."""
+
+    def __init__(self, d_model: int, num_heads: int) -> None:
+        super().__init__(d_model, num_heads)
+        self.old_projection = nn.Linear(d_model, d_model)
+
+
+def test_a_layer_that_nothing_calls_does_not_hide_which_weight_is_which() -> None:
+    found = discover(WithALeftover, BY_ID["multi_head"])
+
+    assert found.certainty == "verified"
+    assert found.idle == ("old_projection.weight", "old_projection.bias")
+    assert "never used: old_projection.weight, old_projection.bias" in found.notes
+
+
 class Unbuildable(nn.Module):
     def __init__(self, shape: str) -> None:
         super().__init__()

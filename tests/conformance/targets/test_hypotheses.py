@@ -1,10 +1,9 @@
 """Guesses at which tensor is which: all tensors have a place, names come first, lost weights have none."""
 
 import pytest
-from torch import nn
 
 from attncheck.targets.hypotheses import guesses
-from attncheck.targets.layers import layers, learned_shapes
+from attncheck.targets.layers import layers
 
 Shapes = dict[str, tuple[int, ...]]
 REFERENCE: Shapes = {
@@ -80,25 +79,6 @@ def test_one_kernel_for_several_projections_is_split_in_every_order() -> None:
     assert made == {(roles, text) for roles in both for text in ("cat", "r o i j k -> (o r) i j k")}
 
 
-class Shared(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList([nn.Linear(2, 3, bias=False)] * 2)
-        self.query = self.key = nn.Linear(4, 4, bias=False)
-        self.mlp = nn.Sequential(nn.Linear(5, 6, bias=False))
-        self.alias = self.mlp
-
-
-def test_a_layer_that_stands_in_for_several_has_all_its_names_and_an_alias_has_none() -> None:
-    assert learned_shapes(Shared()) == {
-        "branches.0.weight": (3, 2),
-        "branches.1.weight": (3, 2),
-        "query.weight": (4, 4),
-        "key.weight": (4, 4),
-        "mlp.0.weight": (6, 5),
-    }
-
-
 def test_as_many_layers_as_heads_may_be_one_for_each_role() -> None:
     own = {f"{layer}.weight": (6, 6) for layer in ("merge", "proj.0", "proj.1", "proj.2")}
     reference = {f"{role}.weight": (6, 6) for role in ("query", "key", "value", "output")}
@@ -106,3 +86,19 @@ def test_as_many_layers_as_heads_may_be_one_for_each_role() -> None:
     plain = [guess for guess in guesses(own, reference, 3) if all(not p.pattern for p in guess.placements)]
 
     assert len({tuple(sorted((p.target, p.roles) for p in guess.placements)) for guess in plain}) == 24
+
+
+def test_of_layers_alike_those_in_their_order_are_the_likeliest() -> None:
+    own = {"gate.weight": (8, 5), "path3.weight": (4, 4), "path5.weight": (4, 4), "last.weight": (2, 2)}
+    reference = {
+        "conv.0.weight": (4, 4),
+        "conv.1.weight": (4, 4),
+        "excite.weight": (8, 5),
+        "end.weight": (2, 2),
+    }
+
+    first = guesses(own, reference, None)[0]
+
+    placed = {p.target: p.roles for p in first.placements}
+    assert placed["path3.weight"] == ("conv.0.weight",)
+    assert placed["path5.weight"] == ("conv.1.weight",)
