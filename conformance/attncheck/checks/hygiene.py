@@ -173,8 +173,9 @@ def registers_its_parameters(subject: Subject, case: Case) -> Trial:
 @check("hygiene", "what is registered is used", applies=_is_module, share=0.2, rank=59, asks="torch")
 def uses_its_parameters(subject: Subject, case: Case) -> Trial:
     """Every learned parameter has a say in the output: what never has one hides that another took its place."""
-    if min(case.sizes.values()) < 2:
-        return NotJudged("at sizes of one or none a layer may be left out")
+    chosen = {*subject.signature.axes, "heads", "branches"} - set(subject.interface.derived)
+    if any(case.sizes.get(axis, 2) < 2 for axis in chosen):
+        return NotJudged("where a size is one or none, a layer may be left out")
     asks = [replace(subject.ask(c), scenario="weighed") for c in (case, masked(subject, case))]
     first, second = yield asks
     idle = [n for n in first.facts["idle"] if n in second.facts["idle"]]  # type: ignore[attr-defined,operator]  # lists of names
