@@ -80,8 +80,8 @@ def _with_size(found: Found, target: Any, mechanism: Mechanism, axis: str, size:
             derived={a: e for a, e in found.derived.items() if a != axis},
         )
         cases = [case_for(trial, mechanism, {axis: n}) for n in (size, size + 1, size + 2)]
-        first, *others = (attempt(trial, target, case) for case in cases if case is not None)
-        if agrees(first.gap) and any(other.ran for other in others):
+        first, *others = (None if case is None else attempt(trial, target, case) for case in cases)
+        if first is not None and agrees(first.gap) and any(other and other.ran for other in others):
             return trial
     return found
 

@@ -1,10 +1,13 @@
 """Every value that a constructor offers is judged, not only the one at which the target was recognised."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from attncheck import run
+from attncheck.targets.choosing import with_choices
 from attncheck.targets.discover import discover
 from attnref.catalogue import BY_ID
 
@@ -119,3 +122,32 @@ def test_a_bias_that_only_one_value_of_an_option_brings_may_be_lacking() -> None
     )  # fmt: skip
 
     assert report.conforms
+
+
+class Squeezed(nn.Module):
+    """The gate of CBAM with a reduction that small maps have too few channels for."""
+
+    def __init__(self, gate_channels: int, reduction_ratio: int = 16) -> None:
+        super().__init__()
+        if gate_channels < reduction_ratio:
+            raise ValueError("reduction_ratio too large")
+        hidden = gate_channels // reduction_ratio
+        self.mlp = nn.Sequential(
+            nn.Linear(gate_channels, hidden), nn.Identity(), nn.Linear(hidden, gate_channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.mlp(x.mean((2, 3))) + self.mlp(x.amax((2, 3))))
+        return x * gate[:, :, None, None]
+
+
+def test_a_default_at_which_no_case_is_legal_is_left_as_it_is() -> None:
+    """One hidden unit that happens to be positive looks as if a relu had passed it on."""
+    found = replace(
+        discover(Squeezed, BY_ID["cbam_channel"]),
+        arguments={"gate_channels": "channels"},
+        derived={"reduction": "16"},
+        certainty="verified",
+    )
+
+    assert with_choices(found, Squeezed, BY_ID["cbam_channel"]).derived == {"reduction": "16"}
