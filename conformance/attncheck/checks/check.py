@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from attncheck.model.case import Case
+from attncheck.model.case import Case, Scalar
 from attncheck.model.verdict import Family
 from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.frameworks.bridges import BRIDGES, offered
@@ -65,6 +65,7 @@ class Check:
     contract vary over the cases. `share` is the part of the budget's cases that it gets. A check
     with a `deviation` does not fail: what breaks it follows that option of a convention.
     `most` caps the cases of a slow check: budget -> number, 0 where it is left out.
+    `plans` are sizes and options that it wants in place of the budget's.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Check:
     rank: int = 50
     deviation: str = ""
     most: Mapping[str, int] = field(default_factory=dict)
+    plans: tuple[Mapping[str, Scalar], ...] = ()
 
     @property
     def budgets(self) -> str:
@@ -105,6 +107,7 @@ def check(
     rank: int = 50,
     deviation: str = "",
     most: Mapping[str, int] | None = None,
+    plans: tuple[Mapping[str, Scalar], ...] = (),
     asks: Need = "",
 ) -> Callable[[Judge], Check]:
     """Make a Check of a function; its name is the id, its docstring the explanation.
@@ -129,6 +132,7 @@ def check(
             rank,
             deviation,
             most or {},
+            plans,
         )
 
     return make

@@ -1,29 +1,45 @@
 """Values at lengths beyond 2^16, where a float64 reference with all scores would need 32 GiB for each head."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from attncheck.checks.check import Judgement, NotJudged, Trial, both, check, needs_weights
+from attncheck.checks.check import NotJudged, Trial, both, check, needs_weights
 from attncheck.checks.comparing import agree
 from attncheck.checks.oracle import expect, in_float64
-from attncheck.model.case import Case
+from attncheck.model.case import Case, Scalar
 from attncheck.strategies.tensors import make
+from attncheck.targets.adapter import Reference
 from attncheck.targets.ask import Ask
-from attncheck.targets.subject import Subject, rules_of
-from attnref.long import sampled_rows
+from attncheck.targets.subject import Subject
 
 # Past 2^16 by a quarter, so that what lies behind it has a say in most rows.
 LENGTH = 2**16 + 2**14 + 1
 _SHORT = 61
 # With as many queries the work grows with the square; that keys behind 2^16 count, the other forms tell.
-_SQUARE = 2**16 + 64
+SQUARE = 2**16 + 64
 _ROWS = 64
+# Scores beyond these, 256 MiB in float64, are computed for some rows only.
+_MOST_SCORES = 2**25
 # Sums of 80,000 terms in float32 go wrong by √80000 · 2^-24 = 1.7e-5 at random; a mistake shows 1e-1.
 TOLERANCE = 1e-3
 # Logits this much wider than usual leave a row to some ten keys, so that no sum cancels to nothing.
 _SHARPER = 3.0
+# As much as the largest of 80,000 keys has: whoever forgets the last key alone is wrong in many rows.
+_LAST = 4.0
+
+# What features there are costs time and tells nothing of lengths.
+_NARROW: Mapping[str, Scalar] = {"batch": 1, "heads": 2, "hidden": 3}
+# Fused kernels, which alone get through many of both, want one width.
+_FUSED: Mapping[str, Scalar] = {"batch": 1, "heads": 1, "head_dim": 8, "v_dim": 8, "model_dim": 8}
+PLANS: tuple[Mapping[str, Scalar], ...] = (
+    {**_NARROW, "q_len": _SHORT, "kv_len": LENGTH},
+    {**_NARROW, "q_len": LENGTH, "kv_len": _SHORT},
+    {**_FUSED, "q_len": SQUARE, "kv_len": SQUARE},
+    {**_FUSED, "q_len": SQUARE, "kv_len": SQUARE, "causal": True},
+)
 
 
 def _attends(subject: Subject) -> str | None:
@@ -32,53 +48,70 @@ def _attends(subject: Subject) -> str | None:
     return f"{subject.mechanism.id} has no queries and keys of different lengths"
 
 
-def _float32(subject: Subject) -> str | None:
+def takes_float32(subject: Subject) -> str | None:
+    """Applies where float32 is to be judged: nobody computes so much in float64."""
     return None if "float32" in subject.dtypes else "float32 was not asked for"
 
 
-def _sizes(subject: Subject, case: Case, q_len: int, kv_len: int) -> dict[str, int] | None:
-    rules = rules_of(subject, dict(case.options))
-    # Fused kernels, which alone get through many of both, want one width.
-    square = {"heads": 1, "head_dim": 8, "v_dim": 8} if q_len == kv_len else {}
-    wanted = {"batch": 1, "heads": 2, "q_len": q_len, "kv_len": kv_len, **square}
-    return rules.complete({axis: wanted.get(axis, rules.base[axis]) for axis in rules.primary})
-
-
 @check(
-    "value", "values are right beyond 65536 positions", applies=both(_attends, needs_weights, _float32),
-    judges_trouble=True, rank=48, most={"quick": 0, "default": 0, "deep": 3},
+    "value", "values are right beyond 65536 positions", applies=both(_attends, needs_weights, takes_float32),
+    judges_trouble=True, rank=48, most={"quick": 0, "default": 0, "deep": len(PLANS)}, plans=PLANS,
 )  # fmt: skip
 def long_sequences_match(subject: Subject, case: Case) -> Trial:
-    """By turns many keys, many queries, or both: float32 against rows of the float64 reference."""
-    form = case.seed % 3
-    q_len, kv_len = ((_SHORT, LENGTH), (LENGTH, _SHORT), (_SQUARE, _SQUARE))[form]
-    sizes = _sizes(subject, case, q_len, kv_len)
-    if sizes is None or (sizes["q_len"], sizes["kv_len"]) != (q_len, kv_len):
-        return NotJudged("queries and keys cannot have these lengths in the target")
-    if form == 2 and subject.mechanism.id != "scaled_dot_product":
-        return NotJudged("rows of it cannot be computed alone")
-    causal = form == 2 and "causal" in subject.interface.takes and bool(case.seed // 3 % 2)
-    ask = subject.ask(replace(case, sizes=sizes, dtype="float32", masking="").with_options(causal=causal))
-    first = next(name for name, shape in subject.inputs.items() if "q_len" in shape.axes)
-    ask = ask.edit(first, "scale", argument=_SHARPER)
+    """Many keys, many queries, or both: float32 against rows of the float64 reference."""
+    ask = _question(subject, case)
     (answer,) = yield [ask]
     if answer.trouble is not None:
         return NotJudged(f"too much for it: {answer.trouble}")
-    if form == 2:
-        return _rows_agree(answer.out, ask, case.seed, causal)
-    return agree(answer.out, expect(subject, in_float64(ask)).out, "the output", TOLERANCE)
-
-
-def _rows_agree(out: Tensor, ask: Ask, seed: int, causal: bool) -> Judgement:
-    """Some rows, those on both sides of 2^16 among them."""
-    q, k, v = (make(recipe).double() for recipe in list(in_float64(ask).inputs.values())[:3])
-    if out.shape != (*q.shape[:-1], v.shape[-1]):
+    truth, place = in_float64(ask), subject.output_axis("q_len")
+    if case.sizes["q_len"] * case.sizes["kv_len"] <= _MOST_SCORES:
+        return agree(answer.out, expect(subject, truth).out, "the output", TOLERANCE)
+    if place is None or subject.interface.norms:
+        return NotJudged("rows of it cannot be computed alone")
+    if answer.out.dim() <= place or answer.out.shape[place] != case.sizes["q_len"]:
         return NotJudged("the output has another shape, which another check reports")
-    some = torch.randperm(q.shape[2], generator=torch.Generator().manual_seed(seed))[:_ROWS]
-    positions = torch.cat([torch.tensor([0, 2**16 - 1, 2**16, q.shape[2] - 1]), some])
-    scale = ask.options.get("scale")
-    expected = sampled_rows(q, k, v, positions, causal=causal, scale=None if scale is None else float(scale))
-    return agree(out[:, :, positions], expected, f"{len(positions)} rows of the output", TOLERANCE)
+    positions = _positions(case)
+    actual = answer.out.index_select(place, positions)
+    return agree(actual, _rows(subject, truth, positions), f"{len(positions)} rows of the output", TOLERANCE)
+
+
+def _question(subject: Subject, case: Case) -> Ask:
+    """A case in float32, with sharp logits and a last key that many rows read."""
+    ask = subject.ask(replace(case, dtype="float32", masking=""))
+    first = next(name for name, shape in subject.inputs.items() if "q_len" in shape.axes)
+    axis = subject.ties.get("kv_len", "kv_len")
+    return subject.along(ask.edit(first, "scale", None, _SHARPER), axis, "put", (case.sizes["kv_len"] - 1, _LAST))
+
+
+def _positions(case: Case) -> Tensor:
+    """Some rows, those on both sides of 2^16 and the last among them."""
+    length = case.sizes["q_len"]
+    some = torch.randperm(length, generator=torch.Generator().manual_seed(case.seed))[:_ROWS]
+    edges = [p for p in (0, 2**16 - 1, 2**16, length - 1) if p < length]
+    return torch.cat([torch.tensor(edges), some])
+
+
+def _rows(subject: Subject, ask: Ask, positions: Tensor) -> Tensor:
+    """Rows of the reference's output: it is asked for their queries alone, with all keys."""
+    reference = Reference(subject.mechanism)
+    given = {name: make(recipe) for name, recipe in ask.inputs.items()}
+    roles = {role: given[name] for name, own in subject.interface.inputs.items() for role in own}
+    inputs = {role: _narrowed(subject, role, tensor, positions) for role, tensor in roles.items()}
+    options = dict(ask.options)
+    if options.pop("causal", False):
+        keys = torch.arange(next(t.shape[-2] for n, t in roles.items() if n in ("k", "y")))
+        inputs["mask"] = (keys <= positions[:, None])[None, None]
+    built = reference.build(ask.names)
+    if isinstance(built, nn.Module):
+        built = built.double().eval()
+        reference.load(built, {n: make(r) for n, r in ask.parameters.items()}, ask.names)
+    with torch.no_grad():
+        return reference.call(built, inputs, options)["out"]
+
+
+def _narrowed(subject: Subject, role: str, tensor: Tensor, positions: Tensor) -> Tensor:
+    axes = subject.signature[role].axes
+    return tensor.index_select(axes.index("q_len"), positions) if "q_len" in axes else tensor
 
 
 CHECKS = (long_sequences_match,)

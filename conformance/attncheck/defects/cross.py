@@ -8,6 +8,7 @@ from attncheck.defects.attention import without_bias
 from attncheck.defects.attention_masks import MASKS
 from attncheck.defects.attention_scores import SCORES
 from attncheck.defects.defect import Defect, Mistake, made_in
+from attncheck.defects.lengths import LENGTHS
 from attncheck.defects.manners import MANNERS
 
 Triple = tuple[Tensor, Tensor, Tensor]
@@ -80,4 +81,4 @@ OWN: tuple[Mistake, ...] = (
 )  # fmt: skip
 
 # What is scored and masked is the same as with several heads; there is no causal mode.
-DEFECTS: tuple[Defect, ...] = made_in("cross", (*SCORES, *MASKS, *MANNERS, *OWN))
+DEFECTS: tuple[Defect, ...] = made_in("cross", (*SCORES, *MASKS, *MANNERS, *LENGTHS, *OWN))

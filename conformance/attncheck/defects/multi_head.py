@@ -10,6 +10,7 @@ from attncheck.defects.attention import Attention, PlainMultiHead, softmax_of_th
 from attncheck.defects.attention_masks import CAUSAL, MASKS
 from attncheck.defects.attention_scores import SCORES
 from attncheck.defects.defect import Defect, Mistake, made_in
+from attncheck.defects.lengths import LENGTHS
 from attncheck.defects.manners import MANNERS
 from attncheck.defects.scaled_dot_product import OWN as FUNCTION
 
@@ -252,7 +253,7 @@ STATE: tuple[Mistake, ...] = (
 DEFECTS: tuple[Defect, ...] = made_in(
     "multi_head",
     (
-        *SCORES, *MASKS, *CAUSAL, *MANNERS,
+        *SCORES, *MASKS, *CAUSAL, *MANNERS, *LENGTHS,
         *(m for m in FUNCTION if m.name in _INSIDE),
         *HEADS, *PROJECTIONS, *STATE,
     ),

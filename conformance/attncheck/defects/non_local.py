@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d
 
 from attncheck.defects.defect import Defect, Mistake, made_in
+from attncheck.defects.lengths import MAPS
 from attncheck.defects.pixels import PIXELS, Pixels, at_every_position
 from attnref.mechanisms.non_local import NonLocal
 
@@ -23,9 +24,8 @@ class PlainNonLocal(Pixels, NonLocal):
         if self.sub_sample and not self.pool_first:
             k, v = self.pooled(k), self.pooled(v)
         q, k, v = self.flat(self.asked(x)), self.flat(k), self.flat(v)
-        weights = self.related(self.scored(q, k) * self.factor(q, k))
-        read = self.unfolded(self.averaged(weights, v), x)
-        out = self.added(self.normed(self.projected_back(read)), x)
+        read, weights = self.attended(q, k, v)
+        out = self.added(self.normed(self.projected_back(self.unfolded(read, x))), x)
         return (out, weights) if need_weights else out
 
     def asked(self, x: Tensor) -> Tensor:
@@ -96,4 +96,4 @@ OWN: tuple[Mistake, ...] = (
         {"projected_back": lambda self, read: (read.movedim(1, -1) @ self.output.weight.flatten(1).mT).movedim(-1, 1)}),
 )  # fmt: skip
 
-DEFECTS: tuple[Defect, ...] = made_in("non_local", (*PIXELS, *OWN))
+DEFECTS: tuple[Defect, ...] = made_in("non_local", (*PIXELS, *MAPS, *OWN))

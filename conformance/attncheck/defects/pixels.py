@@ -28,6 +28,13 @@ class Pixels:
     def valued(self, x: Tensor) -> Tensor:
         return at_every_position(self.value, x)
 
+    def attended(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        weights = self.related(self.scored(q, k) * self.factor(q, k))
+        return self.averaged(weights, v), weights
+
+    def related(self, logits: Tensor) -> Tensor:
+        return self.weighed(logits)
+
     def factor(self, q: Tensor, k: Tensor) -> float:
         return 1.0
 

@@ -9,6 +9,7 @@ from attncheck.defects.attention import Attention, softmax_of_the_living
 from attncheck.defects.attention_masks import CAUSAL, MASKS
 from attncheck.defects.attention_scores import SCORES
 from attncheck.defects.defect import Defect, Mistake, made_in
+from attncheck.defects.lengths import LENGTHS
 from attncheck.defects.manners import MANNERS
 
 Options = dict[str, Any]
@@ -234,4 +235,4 @@ OWN: tuple[Mistake, ...] = (
     ),
 )
 
-DEFECTS: tuple[Defect, ...] = made_in("scaled_dot_product", (*SCORES, *MASKS, *CAUSAL, *MANNERS, *OWN))
+DEFECTS: tuple[Defect, ...] = made_in("scaled_dot_product", (*SCORES, *MASKS, *CAUSAL, *MANNERS, *LENGTHS, *OWN))

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from attncheck.defects.defect import Defect, Mistake, made_in
+from attncheck.defects.lengths import MAPS
 from attncheck.defects.pixels import GAMMA, PIXELS, SCALED, Pixels, at_every_position
 from attnref.mechanisms.spatial_self import SpatialSelf
 
@@ -16,8 +17,8 @@ class PlainSpatialSelf(Pixels, SpatialSelf):
     def forward(self, x: Tensor, *, need_weights: bool = False) -> Any:
         q, k = self.flat(self.queried(x)), self.flat(self.pooled(self.keyed(x)))
         v = self.flat(self.pooled(self.valued(x)))
-        weights = self.weighed(self.scored(q, k) * self.factor(q, k))
-        out = self.added(self.projected_back(self.unfolded(self.averaged(weights, v), x)), x)
+        read, weights = self.attended(q, k, v)
+        out = self.added(self.projected_back(self.unfolded(read, x)), x)
         return (out, weights) if need_weights else out
 
     def pooled(self, x: Tensor) -> Tensor:
@@ -50,4 +51,4 @@ OWN: tuple[Mistake, ...] = (
         {"projected_back": lambda self, read: read if read.shape[1] == self.channels else at_every_position(self.output, read)}),
 )  # fmt: skip
 
-DEFECTS: tuple[Defect, ...] = made_in("spatial_self", (*PIXELS, *SCALED, *GAMMA, *OWN))
+DEFECTS: tuple[Defect, ...] = made_in("spatial_self", (*PIXELS, *SCALED, *GAMMA, *MAPS, *OWN))

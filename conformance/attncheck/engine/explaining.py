@@ -1,19 +1,21 @@
 """What turns a failure into an explanation: the predicate of sizes, the known mistake, a reproducer."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from attncheck.checks.check import Check
 from attncheck.defects import Defect
-from attncheck.diagnosis.naming import name
+from attncheck.diagnosis.naming import name, name_by
 from attncheck.diagnosis.sizes import FAILS, PASSES, Space, learn
 from attncheck.engine.judging import Known, judge
 from attncheck.engine.opening import Opened
+from attncheck.engine.put import Executor
 from attncheck.engine.reproducer import reproducer
 from attncheck.engine.request import Request
 from attncheck.model.finding import Finding
 from attncheck.model.verdict import Family
+from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.subject import default_options, rules_of
 
 Tell = Callable[[str], None]
@@ -52,15 +54,45 @@ def explained(
 
 def _named(check: Check, opened: Opened, finding: Finding, tell: Tell, scripts: Scripts) -> Finding:
     """The finding with the known mistake, or the two, that explain every answer of the target."""
-    if check.family not in ("law", "value", "gradient") or not opened.subject.interface.loads:
+    if not opened.subject.interface.loads:
         return finding
-    if scripts.named is None:
+    if check.plans or check.family == "mode":
         tell("comparing with known mistakes")
-        scripts.named = name(opened.subject, opened.executor, [finding.case])
-    if not scripts.named:
+        named = name_by(opened.subject, _answers(check, opened, finding), check.family)
+    elif check.family in ("law", "value", "gradient"):
+        if scripts.named is None:
+            tell("comparing with known mistakes")
+            scripts.named = name(opened.subject, opened.executor, [finding.case])
+        named = scripts.named
+    else:
+        named = ()
+    if not named:
         return finding
-    ids = " and ".join(defect.id for defect in scripts.named)
-    return finding.explained(defect=ids, advice=" ".join(defect.sentence for defect in scripts.named))
+    ids = " and ".join(defect.id for defect in named)
+    return finding.explained(defect=ids, advice=" ".join(defect.sentence for defect in named))
+
+
+@dataclass
+class _Kept:
+    """Questions as they were put to an executor, with the answers."""
+
+    executor: Executor
+    evidence: list[tuple[Ask, Answer]] = field(default_factory=list)
+
+    def put(self, asks: Sequence[Ask]) -> list[Answer]:
+        answers = self.executor.put(asks)
+        self.evidence += zip(asks, answers, strict=True)
+        return answers
+
+    def close(self) -> None:
+        """The executor is its owner's."""
+
+
+def _answers(check: Check, opened: Opened, finding: Finding) -> list[tuple[Ask, Answer]]:
+    """What the check itself asks, for what shows only in the way it asks: compiled, or at a great length."""
+    kept = _Kept(opened.executor)
+    judge(check, opened.subject, [finding.case], kept, Known())
+    return kept.evidence
 
 
 def _sized(
@@ -68,7 +100,10 @@ def _sized(
 ) -> Finding:
     """The finding with the sizes and options at which it shows, if few words say it."""
     cause = _CAUSES.get(check.family, "mathematics")
-    if cause in scripts.sized or request.budget == "quick":
+    if cause in scripts.sized or request.budget == "quick" or check.plans:
+        return finding
+    if check.most and finding.defect:
+        # A label takes seconds to compile, and the mistake that was found says where it shows.
         return finding
     scripts.sized.add(cause)
     tell("learning at which sizes it fails")
@@ -119,7 +154,8 @@ def _reproduced(
 ) -> Finding:
     """The finding with a script, if none of the same cause has one: laws come before what they explain."""
     cause = _CAUSES.get(check.family, "mathematics")
-    if cause in scripts.found or scripts.vain[cause] >= _TRIES:
+    # A script would hold the whole output against the reference, whose scores fit in no memory there.
+    if cause in scripts.found or scripts.vain[cause] >= _TRIES or check.plans:
         return finding
     tell("writing a script that shows it")
     try:

@@ -2,14 +2,14 @@
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from attncheck.checks.check import Check
 from attncheck.engine.request import Budget
 from attncheck.model.case import Case, Scalar
-from attncheck.strategies.sizes import Rules, draw, plans
+from attncheck.strategies.sizes import LONG, Rules, draw, plans
 from attncheck.targets.subject import Subject, default_options, rules_of
 from attnref._mechanism import Option
 
@@ -50,6 +50,9 @@ def cases(check: Check, subject: Subject, budget: Budget, seed: int) -> list[Cas
     planner = _Planner(
         check, subject, all_options(subject) if varies else itertools.repeat(default_options(subject))
     )
+    if check.plans:
+        chosen = planner.own(check.plans)[: check.most.get(budget)]
+        return _numbered(chosen, subject, seed)
     base = rules_of(subject, default_options(subject)).base
     edges = planner.boundary(plans(planner.axes, base, extent.long))[: extent.boundary]
     draws = planner.at_random(rng, extent.random)
@@ -64,16 +67,20 @@ def cases(check: Check, subject: Subject, budget: Budget, seed: int) -> list[Cas
         most = check.most[budget]
         # The base sizes first: at ones and coincidences many a law says nothing.
         chosen = chosen[: min(most, 1)] + rng.sample(chosen[1:], max(0, min(most, len(chosen)) - 1))
-    first = seed % 100_003 * 1000
-    return [
-        Case(sizes, options, dtype=subject.interface.dtype, device=subject.device, seed=first + index)
-        for index, (sizes, options) in enumerate(chosen)
-    ]
+    return _numbered(chosen, subject, seed)
 
 
 T = TypeVar("T")
 Sizes = dict[str, int]
 Options = dict[str, Scalar]
+
+
+def _numbered(chosen: Sequence[tuple[Sizes, Options]], subject: Subject, seed: int) -> list[Case]:
+    first = seed % 100_003 * 1000
+    return [
+        Case(sizes, options, dtype=subject.interface.dtype, device=subject.device, seed=first + index)
+        for index, (sizes, options) in enumerate(chosen)
+    ]
 
 
 @dataclass
@@ -98,6 +105,23 @@ class _Planner:
             for options in self._next(_number_of_options(self.subject)):
                 sizes = self._rules(options).planned(plan)
                 if sizes is not None and (sizes, options) not in made and self._stated(sizes, options):
+                    made.append((sizes, options))
+                    break
+        return made
+
+    def own(self, wanted: Sequence[Mapping[str, Scalar]]) -> list[tuple[Sizes, Options]]:
+        """Each plan once, where long axes and options can be just as it says."""
+        made: list[tuple[Sizes, Options]] = []
+        for plan in wanted:
+            for options in _distinct_options(self.subject):
+                if any(options.get(name, value) != value for name, value in plan.items()):
+                    continue
+                rules = self._rules(options)
+                changed = {a: int(size) for a, size in plan.items() if a in rules.primary}
+                sizes = rules.complete({**{a: rules.base[a] for a in rules.primary}, **changed})
+                if sizes is None or any(plan.get(a, size) != size for a, size in sizes.items() if a in LONG):
+                    continue
+                if (sizes, options) not in made:
                     made.append((sizes, options))
                     break
         return made

@@ -1,19 +1,21 @@
 """Lengths beyond 2^16: what is wrong only there is caught, and what runs out of memory is not accused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from attncheck.checks import BY_ID as CHECKS
-from attncheck.checks.long import LENGTH
+from attncheck.checks.long import LENGTH, SQUARE
 from attncheck.engine.judging import Known, judge
+from attncheck.engine.plan import cases
 from attncheck.engine.put import InProcess
-from attncheck.model.case import Case
 from attncheck.targets.adapter import Reference
 from attncheck.targets.subject import Subject
 from attnref.catalogue import BY_ID as MECHANISMS
 from attnref.long import long_attention
 
-MANY_KEYS, MANY_QUERIES = 0, 1
+MANY_KEYS, MANY_QUERIES, MANY_OF_BOTH, CAUSAL = range(4)
 CHECK = CHECKS["long_sequences_match"]
 
 
@@ -39,8 +41,24 @@ class CountsRowsIn16Bits(Streaming):
 
 def judged(target, form):
     subject = Subject(target.mechanism, target.interface)
-    sizes = {"batch": 1, "heads": 2, "q_len": 5, "kv_len": 7, "head_dim": 4, "v_dim": 11}
-    return judge(CHECK, subject, [Case(sizes, seed=form)], InProcess(target), Known())
+    case = cases(CHECK, subject, "deep", seed=1)[form]
+    return judge(CHECK, subject, [case], InProcess(target), Known())
+
+
+def test_the_cases_are_as_long_as_they_say():
+    reference = Reference(MECHANISMS["scaled_dot_product"])
+    planned = cases(CHECK, Subject(reference.mechanism, reference.interface), "deep", seed=1)
+
+    lengths = [(case.sizes["q_len"], case.sizes["kv_len"]) for case in planned]
+    assert lengths == [(61, LENGTH), (LENGTH, 61), (SQUARE, SQUARE), (SQUARE, SQUARE)]
+    assert [case.options["causal"] for case in planned] == [False, False, False, True]
+
+
+def test_no_budget_but_the_deep_one_has_such_cases():
+    reference = Reference(MECHANISMS["scaled_dot_product"])
+    subject = Subject(reference.mechanism, reference.interface)
+
+    assert [cases(CHECK, subject, budget, seed=1) for budget in ("quick", "default")] == [[], []]
 
 
 @pytest.mark.parametrize("form", [MANY_KEYS, MANY_QUERIES])
@@ -57,13 +75,54 @@ def test_what_is_wrong_only_beyond_65536_is_caught(form, target):
 
 @pytest.mark.parametrize("form", [MANY_KEYS, MANY_QUERIES])
 def test_a_mechanism_with_weights_is_judged_too(form):
-    target = Reference(MECHANISMS["cross"])
-    subject = Subject(target.mechanism, target.interface)
-    case = Case({"batch": 1, "q_len": 5, "kv_len": 7}, seed=form)
-
-    verdict = judge(CHECK, subject, [case], InProcess(target), Known())
+    verdict = judged(Reference(MECHANISMS["cross"]), form)
 
     assert verdict.outcome == "passed", (verdict.reason, verdict.findings)
+
+
+class Forgetful(Streaming):
+    """Right but for the one key, or the one row, behind 2^16."""
+
+    def call(self, built, inputs, options):
+        q, k, v = inputs.values()
+        return {"out": long_attention(q, k[:, :, : 2**16], v[:, :, : 2**16])}
+
+
+def test_one_key_too_many_is_enough():
+    target = Forgetful(MECHANISMS["scaled_dot_product"])
+    subject = Subject(target.mechanism, target.interface)
+    case = cases(CHECK, subject, "deep", seed=1)[MANY_KEYS]
+
+    def outcome(keys):
+        sizes = {**case.sizes, "kv_len": keys}
+        return judge(CHECK, subject, [replace(case, sizes=sizes)], InProcess(target), Known()).outcome
+
+    assert [outcome(2**16), outcome(2**16 + 1)] == ["passed", "failed"]
+
+
+class Fused(Reference):
+    """Multi-head attention over torch's operator; `keys` are as many as it can count."""
+
+    keys = SQUARE
+
+    def call(self, built, inputs, options):
+        layers = ((built.query, "q"), (built.key, "k"), (built.value, "v"))
+        q, k, v = (layer(inputs[n]).unflatten(-1, (built.heads, -1)).transpose(1, 2) for layer, n in layers)
+        k, v = k[:, :, : self.keys], v[:, :, : self.keys]
+        named = {"is_causal": bool(options.get("causal"))}
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, **named)
+        return {"out": built.output(out.transpose(1, 2).flatten(2))}
+
+
+class FusedIn16Bits(Fused):
+    keys = 2**16
+
+
+@pytest.mark.parametrize(("target", "outcome"), [(Fused, "passed"), (FusedIn16Bits, "failed")])
+def test_rows_of_a_mechanism_with_weights_are_held_against_the_reference(target, outcome):
+    verdict = judged(target(MECHANISMS["multi_head"]), MANY_OF_BOTH)
+
+    assert verdict.outcome == outcome, (verdict.reason, verdict.findings)
 
 
 def test_many_of_both_are_judged_by_rows():
@@ -74,8 +133,8 @@ def test_many_of_both_are_judged_by_rows():
             named = {"is_causal": bool(options.get("causal"))}
             return {"out": torch.nn.functional.scaled_dot_product_attention(*inputs.values(), **named)}
 
-    # Odd turns are causal, which is half the work.
-    assert judged(Operator(MECHANISMS["scaled_dot_product"]), 5).outcome == "passed"
+    # Causal is half the work.
+    assert judged(Operator(MECHANISMS["scaled_dot_product"]), CAUSAL).outcome == "passed"
 
 
 def test_what_runs_out_of_memory_is_not_accused():

@@ -1,0 +1,37 @@
+"""From a failure at a great length to the shortest one, and to the length at which failing begins."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from attncheck.checks.check import Check
+from attncheck.diagnosis.thresholds import threshold
+from attncheck.engine.judging import Known, judge
+from attncheck.engine.put import Executor
+from attncheck.model.finding import Finding
+from attncheck.strategies.sizes import LONG
+from attncheck.targets.subject import Subject, rules_of
+
+# A question at full length takes a streaming target half a minute on one core.
+_SECONDS = 120.0
+
+
+def shortest(check: Check, subject: Subject, finding: Finding, executor: Executor) -> Finding:
+    """The finding at the shortest sizes that show it, with its predicate of lengths where one was found."""
+    case = finding.case
+    rules = rules_of(subject, dict(case.options))
+    seen: dict[tuple[int, ...], Finding | None] = {}
+
+    def found(sizes: Mapping[str, int]) -> Finding | None:
+        key = tuple(sizes.values())
+        complete = rules.complete({axis: sizes[axis] for axis in rules.primary})
+        if key not in seen and complete is not None and all(complete[a] == n for a, n in sizes.items()):
+            verdict = judge(check, subject, [replace(case, sizes=complete)], executor, Known())
+            seen[key] = next((f for f in verdict.findings if f.kind == finding.kind), None)
+        return seen.get(key)
+
+    chosen = {axis: case.sizes[axis] for axis in rules.primary}
+    seen[tuple(chosen.values())] = finding
+    short = {a: min(rules.base[a], chosen[a]) for a in rules.primary if a in LONG}
+    begins = threshold(chosen, short, lambda sizes: found(sizes) is not None, _SECONDS)
+    smaller = found(begins.sizes) or finding
+    return smaller.explained(sizes=begins.text)
