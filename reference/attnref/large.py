@@ -42,7 +42,8 @@ def _projected(layer: torch.nn.Module | None, x: Tensor) -> Tensor:
     if layer is None:
         return x
     weight, bias = layer.weight, layer.bias
-    assert isinstance(weight, Tensor) and (bias is None or isinstance(bias, Tensor))
+    assert isinstance(weight, Tensor)
+    assert bias is None or isinstance(bias, Tensor)
     return pointwise(x, weight.flatten(1), bias)
 
 

@@ -1,6 +1,7 @@
 """Values beyond 65536 positions through the command line: time, and the most memory of judge and target.
 
-`python tests/benchmarks/deep_budget.py [TARGET]`; on a busy machine raise `--time-limit` in here.
+`python tests/benchmarks/deep_budget.py [TARGET MECHANISM CHECK]`; on a busy machine raise `--time-limit` in here.
+Without arguments: torch's operator, then `FusedNonLocal` from here, a block that keeps no weights.
 """
 
 import resource
@@ -8,14 +9,39 @@ import subprocess
 import sys
 import time
 
-OPERATOR = "torch.nn.functional:scaled_dot_product_attention"
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+RUNS = (
+    ("torch.nn.functional:scaled_dot_product_attention", "scaled_dot_product", "long_sequences_match"),
+    (f"{__file__}:FusedNonLocal", "non_local", "large_maps_match"),
+)
+
+
+class FusedNonLocal(nn.Module):
+    """The block over torch's operator, whose weights for all pairs of pixels never exist."""
+
+    def __init__(self, channels: int, reduced: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Conv2d(channels, reduced, 1) for _ in range(3))
+        self.output = nn.Conv2d(reduced, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = (self.query, self.key, self.value)
+        q, k, v = (layer(x).flatten(2).mT[:, None].contiguous() for layer in layers)
+        read = scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0].mT
+        return x + self.output(read.unflatten(2, x.shape[2:]))
 
 
 def main() -> None:
-    target = sys.argv[1] if len(sys.argv) > 1 else OPERATOR
+    for target, mechanism, check in [tuple(sys.argv[1:4])] if len(sys.argv) > 1 else RUNS:
+        measured(target, mechanism, check)
+
+
+def measured(target: str, mechanism: str, check: str) -> None:
     started = time.perf_counter()
-    command = [sys.executable, "-m", "attncheck", "run", target, "-m", "scaled_dot_product", "--verbose"]
-    command += ["--budget", "deep", "--check", "long_sequences_match", "--skip", "runs_at_every_legal_size"]
+    command = [sys.executable, "-m", "attncheck", "run", target, "-m", mechanism, "--verbose"]
+    command += ["--budget", "deep", "--check", check, "--skip", "runs_at_every_legal_size"]
     command += ["--skip", "output_has_the_right_shape", "--time-limit", "60", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started

@@ -80,7 +80,9 @@ def _question(subject: Subject, case: Case) -> Ask:
     ask = subject.ask(replace(case, dtype="float32", masking=""))
     first = next(name for name, shape in subject.inputs.items() if "q_len" in shape.axes)
     axis = subject.ties.get("kv_len", "kv_len")
-    return subject.along(ask.edit(first, "scale", None, _SHARPER), axis, "put", (case.sizes["kv_len"] - 1, _LAST))
+    return subject.along(
+        ask.edit(first, "scale", None, _SHARPER), axis, "put", (case.sizes["kv_len"] - 1, _LAST)
+    )
 
 
 def _positions(case: Case) -> Tensor:

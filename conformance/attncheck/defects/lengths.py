@@ -29,7 +29,9 @@ def _few_pixels(self: Any, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Ten
     if k.shape[-1] <= _COUNTABLE:
         return Pixels.attended(self, q, k, v)
     # With all weights in memory at once, 16 GiB of them, nobody would get to see the mistake.
-    queries, keys, values = (t.mT[:, None].contiguous() for t in (q, k[..., :_COUNTABLE], v[..., :_COUNTABLE]))
+    queries, keys, values = (
+        t.mT[:, None].contiguous() for t in (q, k[..., :_COUNTABLE], v[..., :_COUNTABLE])
+    )
     read = scaled_dot_product_attention(queries, keys, values, scale=self.factor(q, k))
     return read[:, 0].mT, q.new_zeros(0)
 

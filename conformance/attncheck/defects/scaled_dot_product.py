@@ -235,4 +235,6 @@ OWN: tuple[Mistake, ...] = (
     ),
 )
 
-DEFECTS: tuple[Defect, ...] = made_in("scaled_dot_product", (*SCORES, *MASKS, *CAUSAL, *MANNERS, *LENGTHS, *OWN))
+DEFECTS: tuple[Defect, ...] = made_in(
+    "scaled_dot_product", (*SCORES, *MASKS, *CAUSAL, *MANNERS, *LENGTHS, *OWN)
+)

@@ -69,9 +69,7 @@ def name(subject: Subject, executor: Executor, failing: Sequence[Case] = ()) -> 
     return ()
 
 
-def name_by(
-    subject: Subject, evidence: Sequence[tuple[Ask, Answer]], family: Family
-) -> tuple[Defect, ...]:
+def name_by(subject: Subject, evidence: Sequence[tuple[Ask, Answer]], family: Family) -> tuple[Defect, ...]:
     """The mistake that gives every one of these answers, of those that plain calls at usual sizes cannot show."""
     own = [d for d in DEFECTS if d.mechanism == subject.mechanism.id and d.family == family]
     hidden = [d for d in own if d.needs.startswith("--budget") or (family == "mode" and not d.needs)]

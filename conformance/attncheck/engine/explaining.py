@@ -17,16 +17,20 @@ from attncheck.model.finding import Finding
 from attncheck.model.verdict import Family
 from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.subject import default_options, rules_of
+from attncheck.targets.transforming import BEFORE
 
 Tell = Callable[[str], None]
 
 # A script takes seconds, most of which is the import of torch, so one is made for each likely cause.
 _CAUSES: Mapping[Family, str] = {"shape": "shape", "hygiene": "hygiene"}
 _TRIES = 3
+_MODES = ("call", "with_grad", "inference")
 
 
 # Labelled cases from which the sizes are learned: each costs a few calls of the target.
 _LABELS = 100
+# Of a check whose every question is compiled first, which takes seconds.
+_SLOW_LABELS = 16
 
 
 @dataclass
@@ -92,6 +96,11 @@ def _answers(check: Check, opened: Opened, finding: Finding) -> list[tuple[Ask, 
     """What the check itself asks, for what shows only in the way it asks: compiled, or at a great length."""
     kept = _Kept(opened.executor)
     judge(check, opened.subject, [finding.case], kept, Known())
+    if check.family == "mode" and kept.evidence:
+        # In which modes it is right tells one mistake from another: exporting records gradients too.
+        ask, _ = kept.evidence[0]
+        own = {name: recipe for name, recipe in ask.inputs.items() if not name.startswith(BEFORE)}
+        kept.put([replace(ask, inputs=own, scenario=mode, gradients=()) for mode in _MODES])
     return kept.evidence
 
 
@@ -109,7 +118,8 @@ def _sized(
     tell("learning at which sizes it fails")
     space = _space(opened)
     learned = learn(
-        lambda names: _label(check, opened, finding, names), space, seed=request.seed or 0, budget=_LABELS,
+        lambda names: _label(check, opened, finding, names), space, seed=request.seed or 0,
+        budget=_SLOW_LABELS if check.most else _LABELS,
         known_failing=[{a: finding.case.names[a] for a in (*space.axes, *space.options)}],
     )  # fmt: skip
     predicate = learned.get(FAILS)

@@ -15,6 +15,9 @@ from attncheck.targets.subject import Subject, default_options, rules_of
 
 _TRIES = 80
 _STEPS = 12
+# Of a check whose every question is compiled first, which takes seconds.
+_SLOW_TRIES = 16
+_SLOW_STEPS = 2
 
 
 class _StillFailsError(Exception):
@@ -35,14 +38,16 @@ def smallest(check: Check, subject: Subject, finding: Finding, executor: Executo
             smaller[0] = found
             raise _StillFailsError
 
-    _descend(subject, finding.case, attempt)
-    _step_down(subject, smaller, judged)
+    _descend(subject, finding.case, attempt, _SLOW_TRIES if check.most else _TRIES)
+    _step_down(subject, smaller, judged, _SLOW_STEPS if check.most else _STEPS)
     return smaller[0]
 
 
-def _step_down(subject: Subject, smaller: list[Finding], judged: Callable[[Case], Finding | None]) -> None:
+def _step_down(
+    subject: Subject, smaller: list[Finding], judged: Callable[[Case], Finding | None], steps: int
+) -> None:
     """Take one off each size in turn for as long as the failure stays: the last steps chance may miss."""
-    for _ in range(_STEPS):
+    for _ in range(steps):
         case = smaller[0].case
         rules = rules_of(subject, dict(case.options))
         lower = ({**case.sizes, a: case.sizes[a] - 1} for a in rules.primary if case.sizes[a] > 1)
@@ -54,7 +59,7 @@ def _step_down(subject: Subject, smaller: list[Finding], judged: Callable[[Case]
         smaller[0] = finding
 
 
-def _descend(subject: Subject, start: Case, attempt: Callable[[Case], None]) -> None:
+def _descend(subject: Subject, start: Case, attempt: Callable[[Case], None], tries: int) -> None:
     """Let Hypothesis look for smaller cases; the last one that failed is its smallest."""
     defaults = default_options(subject)
     primary = rules_of(subject, dict(start.options)).primary
@@ -64,7 +69,7 @@ def _descend(subject: Subject, start: Case, attempt: Callable[[Case], None]) -> 
     }
 
     @settings(
-        max_examples=_TRIES,
+        max_examples=tries,
         derandomize=True,
         database=None,
         deadline=None,

@@ -94,7 +94,9 @@ def _in_depth(defect: Defect, seed: int) -> Plan:
 
     A plain implementation gets through no more: the others have scores of 16 GiB.
     """
-    plan = planned(Subject(BY_ID[defect.mechanism], Reference(BY_ID[defect.mechanism]).interface), "deep", seed)
+    plan = planned(
+        Subject(BY_ID[defect.mechanism], Reference(BY_ID[defect.mechanism]).interface), "deep", seed
+    )
     own = [(check, _likely_first(some, defect)[:1]) for check, some in plan.checks if check.plans]
     return replace(plan, checks=tuple(own))
 

@@ -64,7 +64,10 @@ def test_pixels_that_read_nothing_are_caught():
 def test_a_mistake_that_shows_only_beyond_65536_is_caught(defect):
     ((check, family),) = tried(defect, "default", seed=1).killed_by
 
-    assert (check, family) == ("large_maps_match" if "pixels" in defect.id else "long_sequences_match", "value")
+    assert (check, family) == (
+        "large_maps_match" if "pixels" in defect.id else "long_sequences_match",
+        "value",
+    )
 
 
 @pytest.mark.parametrize("defect", [DEEP[0], DEEP[-1]], ids=lambda d: d.id)

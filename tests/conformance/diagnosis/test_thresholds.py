@@ -55,9 +55,7 @@ def test_a_side_alone_is_not_told_as_pixels():
 
 
 def test_what_comes_and_goes_with_the_length_has_no_predicate():
-    found = threshold(
-        {"q_len": 5, "kv_len": 81921}, SHORT, lambda sizes: sizes["kv_len"] % 2 == 1, SECONDS
-    )
+    found = threshold({"q_len": 5, "kv_len": 81921}, SHORT, lambda sizes: sizes["kv_len"] % 2 == 1, SECONDS)
 
     assert found.text is None
     assert found.sizes["kv_len"] % 2 == 1

@@ -188,8 +188,27 @@ class TensorParallel(nn.Module):
         layers = ((self.query, q), (self.key, k), (self.value, v))
         q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer, x in layers)
         out = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
-        part = linear(out.transpose(1, 2).flatten(2), self.output.weight)
+        return self.added(linear(out.transpose(1, 2).flatten(2), self.output.weight))
+
+    def added(self, part):
         return _Added.apply(part) + self.output.bias
+
+
+class ForgetsToAdd(TensorParallel):
+    """Every rank keeps what its own heads give."""
+
+    def added(self, part):
+        return part + self.output.bias
+
+
+class AddsItsBiasOnEveryRank(TensorParallel):
+    def added(self, part):
+        return _Added.apply(part + self.output.bias)
+
+
+class AddsItsBiasOnRank1Twice(TensorParallel):
+    def added(self, part):
+        return super().added(part) + (self.output.bias if dist.get_rank() == 1 else 0)
 
 
 class KeepsItsGradient(TensorParallel):

@@ -53,7 +53,7 @@ def test_what_is_wrong_only_when_compiled_is_caught_and_named(check, budget):
 
 
 def test_what_is_wrong_only_in_inference_mode_is_caught_and_named():
-    finding = finding_of("forgets_to_scale_in_inference_mode", "no_grad_changes_nothing", "quick")
+    finding = finding_of("forgets_to_scale_in_inference_mode", "same_in_inference_mode", "quick")
 
     assert finding.defect == "scaled_dot_product.scale_dropped_in_inference_mode"
 

@@ -96,17 +96,33 @@ def test_a_rank_that_is_lost_is_named(name, words):
     assert words in str(answer.trouble)
 
 
-def test_a_right_tensor_parallel_module_conforms():
+@pytest.mark.parametrize("world", [2, 4])
+def test_a_right_tensor_parallel_module_conforms(world):
     checks = ("matches_the_reference", "input_gradients_match", "parameter_gradients_match")
-    report = run(request("TensorParallel", "multi_head", checks=checks))
+    report = run(request("TensorParallel", "multi_head", world=world, checks=checks))
 
     assert set(outcomes(report).values()) == {"passed"}, report.verdicts
 
 
-def test_a_gradient_that_is_not_reduced_is_caught():
-    report = run(request("KeepsItsGradient", "multi_head", checks=("input_gradients_match",)))
+@pytest.mark.parametrize(
+    ("name", "check", "ranks", "what"),
+    [
+        # The parts of all heads are on no rank.
+        ("ForgetsToAdd", "matches_the_reference", (0, 1, 2, 3), "out"),
+        # All ranks have the same sum, with four biases in it.
+        ("AddsItsBiasOnEveryRank", "matches_the_reference", (0, 1, 2, 3), "out"),
+        ("AddsItsBiasOnRank1Twice", "matches_the_reference", (1,), "out"),
+        # With one key, as in the smallest case, only the values have a gradient.
+        ("KeepsItsGradient", "input_gradients_match", (0, 1, 2, 3), "grad.v"),
+    ],
+)
+def test_a_mistake_between_four_ranks_is_caught_and_the_ranks_are_named(name, check, ranks, what):
+    report = run(request(name, "multi_head", world=4, checks=(check,), explain=True))
 
-    assert outcomes(report)["input_gradients_match"] == "failed"
+    (verdict,) = [v for v in report.verdicts if v.check == check]
+    assert verdict.outcome == "failed"
+    listed = "; ".join(f"rank {rank} ({what})" for rank in ranks)
+    assert f"wrong on {listed} of 4" in verdict.findings[0].actual
 
 
 def test_an_object_cannot_be_started_in_several_processes():
