@@ -20,7 +20,7 @@ SEQUENCE = (
 
 
 def test_the_package_offers_exactly_these_names():
-    modules = {"axes", "catalogue", "long", "mechanisms"}
+    modules = {"axes", "catalogue", "large", "long", "mechanisms"}
     offered = {name for name in vars(attnref) if not name.startswith("_")} - modules
 
     assert offered == PUBLIC

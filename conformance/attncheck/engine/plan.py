@@ -117,7 +117,7 @@ class _Planner:
                 if any(options.get(name, value) != value for name, value in plan.items()):
                     continue
                 rules = self._rules(options)
-                changed = {a: int(size) for a, size in plan.items() if a in rules.primary}
+                changed = {a: int(str(size)) for a, size in plan.items() if a in rules.primary}
                 sizes = rules.complete({**{a: rules.base[a] for a in rules.primary}, **changed})
                 if sizes is None or any(plan.get(a, size) != size for a, size in sizes.items() if a in LONG):
                     continue
