@@ -29,8 +29,8 @@ _MODES = ("call", "with_grad", "inference")
 
 # Labelled cases from which the sizes are learned: each costs a few calls of the target.
 _LABELS = 100
-# Of a check whose every question is compiled first, which takes seconds.
-_SLOW_LABELS = 16
+# Of a check whose every question is compiled first, which takes seconds; the learner needs as many.
+_SLOW_LABELS = 40
 
 
 @dataclass
