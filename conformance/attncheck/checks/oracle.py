@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from threading import get_ident
 
+from attncheck.strategies.kept import Kept
 from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.bench import Bench
 from attncheck.targets.subject import Subject
@@ -20,8 +21,10 @@ class _Oracle:
     bench: Bench
     answers: dict[Hashable, Answer] = field(default_factory=dict)
     numbers: int = 0
+    asked: int = 0
 
     def answer(self, ask: Ask) -> Answer:
+        self.asked += 1
         key = _key(ask)
         if key not in self.answers:
             answer = self.bench.perform(ask)
@@ -53,6 +56,16 @@ def performed(subject: Subject, ask: Ask) -> Answer:
     answer = _oracle(subject, get_ident()).answer(ask)
     assert answer.trouble is None, f"the reference of {subject.mechanism.id} cannot answer: {answer.trouble}"
     return answer
+
+
+def asked_of(subject: Subject) -> int:
+    """How often the reference of a subject was asked so far."""
+    return _oracle(subject, get_ident()).asked
+
+
+def keep_in(subject: Subject, made: Kept) -> None:
+    """Let the reference of a subject use tensors that others use as well."""
+    _oracle(subject, get_ident()).bench.made = made
 
 
 def in_float64(ask: Ask) -> Ask:

@@ -23,6 +23,7 @@ from attncheck.model.nearest import did_you_mean
 @click.option(
     "--exhaustive", is_flag=True, help="Put every check to every mistake, not only until one finds it."
 )
+@click.option("--record", metavar="FILE", help="Go on where that file ends, and write down what is done.")
 @click.option(
     "--markdown", metavar="FILE", help="Write the tables as Markdown, into their place if the file has one."
 )
@@ -32,6 +33,7 @@ def command(
     mechanisms: tuple[str, ...],
     jobs: int,
     exhaustive: bool,
+    record: str | None,
     markdown: str | None,
 ) -> None:
     """Put every known mistake, and everything that is right, before the checks.
@@ -43,6 +45,7 @@ def command(
 
     Exit codes: 0 all mistakes found and nothing right accused, 1 otherwise, 2 wrong usage.
     """
+    from attncheck.engine.resuming import opened
     from attncheck.engine.selftest import selftest
     from attncheck.report.score import lines
     from attncheck.report.score import markdown as as_markdown
@@ -61,6 +64,7 @@ def command(
         jobs,
         listener=_progress,
         exhaustive=exhaustive,
+        record=opened(Path(record), exhaustive) if record is not None else None,
     )
     for line in lines(score):
         click.echo(line)

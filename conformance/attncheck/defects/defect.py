@@ -1,15 +1,15 @@
 """A defect: a known mistake as a mutant of a reference, whose steps it replaces."""
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import nn
 
 from attncheck.model.case import Scalar
 from attncheck.model.verdict import Family
-from attncheck.targets.adapter import Reference
+from attncheck.targets.adapter import Reference, arguments
 
 # A step is a method of a plain implementation; a mistake is another body for it.
 Steps = Mapping[str, Callable[..., Any]]
@@ -71,16 +71,18 @@ class Mutant(Reference):
     @property
     def target(self) -> Any:
         """What a person would hand over to be judged: the class, or the function."""
-        changed = type(self.plain.__name__, (self.plain,), dict(self.steps))
-        return changed().forward if self.mechanism.module is None else changed
+        return self._changed().forward if self.mechanism.module is None else self._changed
+
+    @cached_property
+    def _changed(self) -> type[Any]:
+        return type(self.plain.__name__, (self.plain,), dict(self.steps))
 
     def build(self, names: Mapping[str, Scalar]) -> Any:
-        changed = self.target
         if self.mechanism.module is None:
-            return changed
+            return self.target
         # A mistake in the constructor may hide its arguments, so the plain one says what it takes.
-        known = inspect.signature(self.plain).parameters
-        return changed(**{k: v for k, v in names.items() if k in known})
+        known = arguments(self.plain)  # type: ignore[arg-type]  # mypy: type[Any] is no Hashable
+        return self.target(**{k: v for k, v in names.items() if k in known})
 
 
 def merged(defects: Iterable[Defect]) -> Steps | None:

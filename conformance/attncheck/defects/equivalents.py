@@ -49,9 +49,21 @@ ATTENTION: tuple[Mistake, ...] = (
         {"averaged": lambda self, weights, v: torch.einsum("bhij,bhjd->bhid", weights, v)}),
 )  # fmt: skip
 
+# The others whose weights are made in one step of their own.
+_WEIGHING = (
+    "masked_softmax",
+    "kernel_regression",
+    "relative_position",
+    "channel_self",
+    "spatial_self",
+    "attention_pool",
+)
+_LOGARITHMS = tuple(mistake for mistake in ATTENTION if mistake.name == "softmax_by_logarithms")
+
 # In half precision a shift is rounded anew, so it belongs to the functions where that is not seen.
 EQUIVALENTS: tuple[Defect, ...] = (
     *made_in("scaled_dot_product", ATTENTION),
     *made_in("multi_head", ATTENTION),
     *made_in("cross", ATTENTION),
+    *(defect for mechanism in _WEIGHING for defect in made_in(mechanism, _LOGARITHMS)),
 )

@@ -9,7 +9,7 @@ from typing import TypeVar
 from attncheck.checks.check import Check
 from attncheck.engine.request import Budget
 from attncheck.model.case import Case, Scalar
-from attncheck.strategies.sizes import LONG, Rules, draw, plans
+from attncheck.strategies.sizes import LONG, OWN, Rules, draw, plans
 from attncheck.targets.subject import Subject, default_options, rules_of
 from attnref._mechanism import Option
 
@@ -54,14 +54,16 @@ def cases(check: Check, subject: Subject, budget: Budget, seed: int) -> list[Cas
         chosen = planner.own(check.plans)[: check.most.get(budget)]
         return _numbered(chosen, subject, seed)
     base = rules_of(subject, default_options(subject)).base
-    edges = planner.boundary(plans(planner.axes, base, extent.long))[: extent.boundary]
-    draws = planner.at_random(rng, extent.random)
+    wanted = plans(planner.axes, base, extent.long)
+    edges = planner.boundary(wanted)[: extent.boundary]
+    # Where one answer takes as long as ten of another mechanism, there are half as many.
+    draws = planner.at_random(rng, extent.random // (2 if subject.mechanism.id in OWN else 1))
     if check.share < 1:
         edges = edges[:1] + _some(edges[1:], check.share, rng)
         draws = _some(draws, check.share, rng)
     if check.options == "all":
         # The base sizes meet every option, so that none is left to chance.
-        draws += planner.every_option()
+        draws += planner.every_option(wanted)
     chosen = [*edges, *draws]
     if budget in check.most:
         most = check.most[budget]
@@ -137,9 +139,14 @@ class _Planner:
                 made.append((sizes, options))
         return made
 
-    def every_option(self) -> list[tuple[Sizes, Options]]:
-        """The base sizes under each combination of options."""
-        pairs = [(self._rules(o).planned({}), o) for o in _distinct_options(self.subject)]
+    def every_option(self, wanted: list[Sizes]) -> list[tuple[Sizes, Options]]:
+        """The base sizes under each combination of options; where some forbid them, the next that all allow."""
+        options = _distinct_options(self.subject)
+        allowed = (p for p in wanted if all(self._rules(o).planned(p) is not None for o in options))
+        chosen = [{}, next(allowed, {})]
+        pairs = [
+            (self._rules(o).planned(plan), o) for plan in chosen[: 1 + (chosen[1] != {})] for o in options
+        ]
         return [(sizes, o) for sizes, o in pairs if sizes is not None and self._stated(sizes, o)]
 
     def _next(self, count: int) -> Iterator[Options]:

@@ -1,9 +1,10 @@
 """How questions reach a target: in this process, or in one of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from attncheck.strategies.kept import Kept
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.bench import Bench
@@ -24,9 +25,10 @@ class InProcess:
     """The target lives in the judge's own process: for self-tests and objects without a path."""
 
     adapter: Adapter
+    made: Kept = field(default_factory=Kept)
 
     def __post_init__(self) -> None:
-        self._bench = Bench(self.adapter)
+        self._bench = Bench(self.adapter, made=self.made)
 
     def put(self, asks: Sequence[Ask]) -> list[Answer]:
         return [self._bench.perform(ask) for ask in asks]

@@ -10,7 +10,8 @@ from attncheck.model.verdict import Family
 class Trial:
     """What became of one defect under one seed: the checks that found it, the first one only if hurried.
 
-    `cases` were judged and `seconds` of computing went by until then. `broke` are checks that raised.
+    `cases` were judged and `seconds` of computing went by until then. `broke` are checks that raised,
+    `put` those that judged a case, each with whether it asked the reference.
     """
 
     defect: str
@@ -19,6 +20,7 @@ class Trial:
     cases: int
     seconds: float
     broke: tuple[str, ...] = ()
+    put: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,14 @@ class Score:
     def broke(self) -> tuple[str, ...]:
         """Checks that raised on some mistake: a mistake of the suite."""
         return tuple(sorted({check for trial in self.trials for check in trial.broke}))
+
+    @property
+    def referred(self) -> dict[str, bool]:
+        """Checks that judged some mistake, each with whether it ever asked the reference."""
+        asked: dict[str, bool] = {}
+        for check, one in (pair for trial in self.trials for pair in trial.put):
+            asked[check] = asked.get(check, False) or one
+        return asked
 
     @property
     def passed(self) -> bool:

@@ -1,34 +1,37 @@
 """The self-test: every known mistake is put before the checks, and everything that is right."""
 
+import gc
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from attncheck.defects import DEFECTS
+from attncheck.defects.defect import Defect
 from attncheck.engine.correct import Correct, correct_ones
 from attncheck.engine.request import Budget
+from attncheck.engine.resuming import Done, Record
 from attncheck.engine.score import Acquittal, Score, Trial
 from attncheck.engine.trials import acquitted, tried
 from attnref.catalogue import MECHANISMS
 
-# Mistakes that one process tries before it asks for more.
+# Mistakes that one process tries before it asks for more, and what is right that it judges.
 _TOGETHER = 12
+_RIGHT_TOGETHER = 5
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What one process does at a time: some defects of a mechanism, or one correct implementation."""
+    """What one process does at a time: some defects or correct implementations of a mechanism."""
 
     mechanism: str
     seed: int
     budget: Budget
     exhaustive: bool = False
     defects: tuple[int, ...] = ()
-    correct: int | None = None
+    correct: tuple[int, ...] = ()
 
 
-Done = tuple[Trial, ...] | Acquittal
 Listener = Callable[[str, int, int], None]
 
 
@@ -40,19 +43,21 @@ def selftest(
     correct: Sequence[Correct] | None = None,
     listener: Listener | None = None,
     exhaustive: bool = False,
+    record: Record | None = None,
 ) -> Score:
-    """Run the checks on the catalogue and on what is right; `listener` hears what is done, of how much."""
+    """Run the checks on the catalogue and on what is right; `listener` hears what is done, of how much.
+
+    What a record holds is not done again, and what is done is added to it.
+    """
     started = time.perf_counter()
     right = correct_ones() if correct is None else tuple(correct)
     every = _jobs(budget, seeds, right, exhaustive)
     chosen = [job for job in every if not mechanisms or job.mechanism in mechanisms]
     trials: list[Trial] = []
     judged: list[Acquittal] = []
-    for number, (job, done) in enumerate(_performed(chosen, right, jobs), 1):
-        if isinstance(done, Acquittal):
-            judged.append(done)
-        else:
-            trials += done
+    for number, (job, done) in enumerate(_recorded(chosen, right, jobs, record), 1):
+        trials += done[0]
+        judged += done[1]
         if listener is not None:
             listener(job.mechanism, number, len(chosen))
     seconds = time.perf_counter() - started
@@ -64,12 +69,34 @@ def _jobs(budget: Budget, seeds: Sequence[int], right: Sequence[Correct], exhaus
     order = list(dict.fromkeys([*(item.mechanism for item in right), *(m.id for m in MECHANISMS)]))
     for seed in seeds:
         for mechanism in order:
-            for index, item in enumerate(right):
-                if item.mechanism == mechanism:
-                    yield _Job(mechanism, seed, budget, exhaustive, correct=index)
-            own = [i for i, defect in enumerate(DEFECTS) if defect.mechanism == mechanism]
-            for start in range(0, len(own), _TOGETHER):
-                yield _Job(mechanism, seed, budget, exhaustive, tuple(own[start : start + _TOGETHER]))
+            for some in _parted(mechanism, right, _RIGHT_TOGETHER):
+                yield _Job(mechanism, seed, budget, exhaustive, correct=some)
+            for some in _parted(mechanism, DEFECTS, _TOGETHER):
+                yield _Job(mechanism, seed, budget, exhaustive, some)
+
+
+def _parted(mechanism: str, items: Sequence[Defect | Correct], size: int) -> Iterator[tuple[int, ...]]:
+    """Where those of a mechanism stand, so many at a time."""
+    own = [i for i, item in enumerate(items) if item.mechanism == mechanism]
+    for start in range(0, len(own), size):
+        yield tuple(own[start : start + size])
+
+
+def _recorded(
+    chosen: Sequence[_Job], right: Sequence[Correct], jobs: int, record: Record | None
+) -> Iterator[tuple[_Job, Done]]:
+    """Each job with what it gave, now or before."""
+    waiting = []
+    for job in chosen:
+        before = record.get(job) if record is not None else None
+        if before is None:
+            waiting.append(job)
+        else:
+            yield job, before
+    for job, done in _performed(waiting, right, jobs):
+        if record is not None:
+            record.add(job, done)
+        yield job, done
 
 
 def _performed(chosen: Sequence[_Job], right: Sequence[Correct], jobs: int) -> Iterator[tuple[_Job, Done]]:
@@ -81,6 +108,9 @@ def _performed(chosen: Sequence[_Job], right: Sequence[Correct], jobs: int) -> I
     import torch._dynamo
     import torch.export  # noqa: F401
 
+    # What is there before they part is never garbage: to look through it time and again costs a tenth.
+    gc.collect()
+    gc.freeze()
     # Forked children have everything imported; mutants are closures that cannot be sent.
     context = multiprocessing.get_context("fork")
     with context.Pool(jobs, initializer=_alone, initargs=(right,)) as pool:
@@ -103,6 +133,7 @@ def _perform_and_tell(job: _Job) -> tuple[_Job, Done]:
 
 
 def _perform(job: _Job, right: Sequence[Correct]) -> Done:
-    if job.correct is not None:
-        return acquitted(right[job.correct], job.budget, job.seed)
-    return tuple(tried(DEFECTS[i], job.budget, job.seed, job.exhaustive) for i in job.defects)
+    return (
+        tuple(tried(DEFECTS[i], job.budget, job.seed, job.exhaustive) for i in job.defects),
+        tuple(acquitted(right[i], job.budget, job.seed) for i in job.correct),
+    )

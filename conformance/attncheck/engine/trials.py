@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from attncheck.checks import CHECKS
 from attncheck.checks.check import Check
+from attncheck.checks.oracle import asked_of, keep_in
 from attncheck.defects.defect import Defect
 from attncheck.engine.correct import Correct, made
 from attncheck.engine.judging import Known, judge
@@ -17,6 +18,7 @@ from attncheck.engine.score import Accusation, Acquittal, Trial
 from attncheck.model.case import Case
 from attncheck.model.verdict import Family, Verdict
 from attncheck.shapes.catalogue import BY_ID
+from attncheck.strategies.kept import Kept
 from attncheck.strategies.sizes import value
 from attncheck.targets.adapter import Reference
 from attncheck.targets.discover import discover
@@ -27,6 +29,9 @@ from attncheck.targets.subject import Subject
 ROUNDS = (1, 3, 8, 16, 1000)
 
 Planned = tuple[Check, list[Case]]
+
+# Everyone is asked about the same tensors; 128 MiB hold most of those of a plan.
+_MADE = Kept(2**24)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Plan:
 
 def planned(subject: Subject, budget: Budget, seed: int) -> Plan:
     """What a run of this budget and seed puts to the subject."""
+    keep_in(subject, _MADE)
     wanted = [c for c in CHECKS if c.applies(subject) is None]
     wanted.sort(key=lambda c: not c.basic)
     return Plan(subject, tuple((c, cases(c, subject, budget, seed)) for c in wanted))
@@ -70,15 +76,19 @@ def tried(defect: Defect, budget: Budget, seed: int, exhaustive: bool = False) -
         plan = _in_depth(defect, seed)
     else:
         plan = plan_of(defect.mechanism, budget, seed)
-    executor = InProcess(made(defect.mechanism, defect))
+    executor = InProcess(made(defect.mechanism, defect), _MADE)
     found: list[tuple[str, Family]] = []
     broke: set[str] = set()
+    put: dict[str, bool] = {}
     judged = 0
     for check, some in _in_turns(plan, defect):
         if check.id in broke or check.id in dict(found):
             continue
+        before = asked_of(plan.subject)
         verdict = _verdict(check, plan.subject, some, executor)
         judged += verdict.cases if verdict else 0
+        if verdict and verdict.cases:
+            put[check.id] = put.get(check.id, False) or asked_of(plan.subject) > before
         if verdict is None:
             broke.add(check.id)
         elif _finds(verdict, defect):
@@ -86,7 +96,8 @@ def tried(defect: Defect, budget: Budget, seed: int, exhaustive: bool = False) -
             if not exhaustive:
                 break
     executor.close()
-    return Trial(defect.id, seed, tuple(found), judged, time.process_time() - started, tuple(sorted(broke)))
+    seconds = time.process_time() - started
+    return Trial(defect.id, seed, tuple(found), judged, seconds, tuple(sorted(broke)), tuple(put.items()))
 
 
 def _in_depth(defect: Defect, seed: int) -> Plan:
@@ -159,7 +170,7 @@ def acquitted(item: Correct, budget: Budget, seed: int) -> Acquittal:
     plan = plan_of(item.mechanism, budget, seed)
     if adapter.interface != plan.subject.interface:
         plan = planned(Subject(BY_ID[item.mechanism], adapter.interface), budget, seed)
-    executor = InProcess(adapter)
+    executor = InProcess(adapter, _MADE)
     accusations: list[Accusation] = []
     judged = 0
     for check, some in plan.checks:

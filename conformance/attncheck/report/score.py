@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from attncheck.checks import BY_ID as CHECK_BY_ID
 from attncheck.checks import CHECKS
+from attncheck.checks.check import Check
 from attncheck.defects import BY_ID, DEFECTS
 from attncheck.engine.score import Acquittal, Score, Trial
 from attncheck.model.verdict import FAMILIES
@@ -69,7 +70,7 @@ def _row(name: str, trials: Sequence[Trial], right: Sequence[Acquittal]) -> list
 
 
 def by_check(score: Score) -> Rows:
-    """For each check: how many mistakes it finds, how many of them no other family finds, and one of these."""
+    """For each check: how many mistakes it finds, how many no other family finds, one of these, or why it stays."""
     found: dict[str, list[Trial]] = defaultdict(list)
     for trial in score.trials:
         for name, _ in trial.killed_by:
@@ -77,9 +78,20 @@ def by_check(score: Score) -> Rows:
     rows = []
     for check in CHECKS:
         alone = [t.defect for t in found[check.id] if len({family for _, family in t.killed_by}) == 1]
-        example = alone[0] if alone else ""
+        example = f"`{alone[0]}`" if alone else _why_it_stays(check, score)
         rows.append([f"`{check.id}`", check.family, str(len(found[check.id])), str(len(alone)), example])
-    return [["check", "family", "finds", "alone", "for example"], *rows]
+    return [["check", "family", "finds", "alone", "for example, or why it stays"], *rows]
+
+
+def _why_it_stays(check: Check, score: Score) -> str:
+    """Why a check is worth having that finds nothing alone with its family."""
+    if check.id not in score.referred:
+        return "judged none of these mistakes"
+    if not score.referred[check.id]:
+        return "needs no reference"
+    if check.deviation:
+        return f"tells a convention: {check.deviation}"
+    return "names what other families only see"
 
 
 def idle_checks(score: Score) -> list[str]:
@@ -105,7 +117,8 @@ def _said(score: Score) -> Iterator[str]:
         yield f"broke     {check} cannot cope with some mistakes: that is a mistake of the check"
     if score.exhaustive:
         for check in idle_checks(score):
-            yield f"never alone with its family: {check} ({CHECK_BY_ID[check].family})"
+            reason = _why_it_stays(CHECK_BY_ID[check], score)
+            yield f"never alone with its family: {check} ({CHECK_BY_ID[check].family}): {reason}"
 
 
 def _named(seeds: Sequence[int]) -> str:

@@ -157,6 +157,12 @@ def plans(axes: tuple[str, ...], base: Mapping[str, int], large: int) -> list[di
         if {"q_len", "kv_len", "query_size", "key_size"} <= set(axes)
         else []
     )
+    # Keys and values as wide as what they are projected to: a projection that is done twice fits.
+    made += (
+        [dict.fromkeys(("key_size", "value_size"), base["heads"] * base["head_dim"])]
+        if {"key_size", "value_size", "heads"} <= set(axes)
+        else []
+    )
     # As wide as what it is projected to: a projection that is left out fits.
     made += (
         [{"value_size": base["heads"] * base["v_dim"]}]
@@ -174,6 +180,7 @@ def _coincidences(axes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         ("query_size", "head_dim"), ("value_size", "model_dim"), ("v_dim", "value_size"), ("v_dim", "key_size"),
         ("height", "width"), ("batch", "channels"), ("out_channels", "channels"),
         ("batch", "out_channels"), ("hidden", "query_size"), ("tokens", "heads"), ("batch", "tokens"),
+        ("v_dim", "channels"), ("classes", "channels"),
     )  # fmt: skip
     return ((a, b) for a, b in wanted if a in axes and b in axes)
 
@@ -185,7 +192,8 @@ def draw(rules: Rules, rng: random.Random) -> dict[str, int] | None:
     }
     if len(chosen) > 1 and rng.random() < 0.3:
         a, b = rng.sample(list(chosen), 2)
-        if a not in _SMALL and b not in _SMALL:
+        # A size of its own is one that costs little: as many channels as pixels take seconds.
+        if not {a, b} & {*_SMALL, *rules.own}:
             chosen[a] = chosen[b]
     return rules.complete(chosen)
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -111,7 +111,7 @@ class Reference:
     mechanism: Mechanism
     like: Interface | None = None
 
-    @property
+    @cached_property
     def interface(self) -> Interface:
         if self.like is not None:
             return self.like
@@ -149,7 +149,7 @@ class Reference:
         around = {p: m for m in getattr(built, AROUND, ()) for p in m.norm.places}
         inputs = {name: around[name](t) if name in around else t for name, t in inputs.items()}
         function = built.forward if isinstance(built, nn.Module) else built
-        known = _arguments(getattr(function, "__func__", function))
+        known = arguments(getattr(function, "__func__", function))
         roles = {role: inputs[name] for name, roles in self.interface.inputs.items() for role in roles}
         extras = {name: tensor for name, tensor in inputs.items() if name in known and name not in roles}
         result = built(**roles, **extras, **{k: v for k, v in options.items() if k in known})
@@ -193,11 +193,12 @@ def build_reference(mechanism: Mechanism, names: Mapping[str, Scalar]) -> nn.Mod
 
 
 def _given(module: Callable[..., nn.Module], names: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    return {k: v for k, v in names.items() if k in _arguments(module)}
+    return {k: v for k, v in names.items() if k in arguments(module)}
 
 
 @lru_cache(maxsize=256)
-def _arguments(function: Callable[..., object]) -> frozenset[str]:
+def arguments(function: Callable[..., object]) -> frozenset[str]:
+    """The names of what a function or a class takes."""
     return frozenset(inspect.signature(function).parameters)
 
 

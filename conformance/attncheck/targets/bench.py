@@ -12,6 +12,7 @@ from torch.autograd import backward
 from torch.random import get_rng_state, manual_seed
 
 from attncheck.model.recipe import Recipe
+from attncheck.strategies.kept import Kept
 from attncheck.strategies.tensors import DTYPES, digest, make
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.ask import Answer, Ask, Trouble
@@ -26,7 +27,7 @@ class Bench:
 
     adapter: Adapter
     built: dict[str, Any] = field(default_factory=dict)
-    made: dict[Recipe, Tensor] = field(default_factory=dict)
+    made: Kept = field(default_factory=Kept)
 
     def perform(self, ask: Ask) -> Answer:
         """Put one question. Whatever the target raises becomes trouble, never an exception here."""
@@ -56,13 +57,14 @@ class Bench:
     def _load(self, built: Any, ask: Ask) -> dict[str, Tensor]:
         if isinstance(built, nn.Module):
             built.train(ask.train)
-        parameters = {name: self._tensor(recipe, ask.device) for name, recipe in ask.parameters.items()}
+        # They are copied into the target, so one tensor can serve many questions.
+        parameters = {name: self.made.shared(r, ask.device) for name, r in ask.parameters.items()}
         with no_grad():
             self.adapter.load(built, parameters, ask.names)
         return parameters
 
     def _answer(self, built: Any, ask: Ask, parameters: Mapping[str, Tensor]) -> Answer:
-        inputs = {n: make(r, ask.device) for n, r in ask.inputs.items()}
+        inputs = {n: self.made.own(r, ask.device) for n, r in ask.inputs.items()}
         before = {n: digest(t) for n, t in inputs.items()}
         for name in ask.gradients:
             if name in inputs:
@@ -117,14 +119,6 @@ class Bench:
         gradients |= self.adapter.parameter_gradients(built, parameters, ask.names)
         facts["no_gradient"] = [n for n in ask.gradients if gradients.get(n) is None]
         return {f"grad.{n}": g.detach() for n in ask.gradients if (g := gradients.get(n)) is not None}
-
-    def _tensor(self, recipe: Recipe, device: str) -> Tensor:
-        # Parameters are copied into the target, so one tensor can serve many questions.
-        if recipe not in self.made:
-            if len(self.made) > 2000:
-                self.made.clear()
-            self.made[recipe] = make(recipe, device)
-        return self.made[recipe]
 
 
 def _seed(seed: int, device: str) -> None:

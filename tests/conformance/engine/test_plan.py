@@ -61,3 +61,29 @@ def test_a_check_of_all_options_meets_each_value() -> None:
 
     for option in mechanism.contract.options:
         assert {case.options[option.name] for case in planned} == set(option.values)
+
+
+@pytest.mark.parametrize("mechanism", ["spatial_self", "channel_self"])
+def test_where_the_base_sizes_forbid_an_option_all_are_met_at_sizes_that_each_allows(mechanism: str) -> None:
+    planned = cases(CHECKS["matches_the_reference"], subject(mechanism), "default", 3)
+    met: dict[tuple[object, ...], set[tuple[object, ...]]] = {}
+    for case in planned:
+        met.setdefault(tuple(case.sizes.items()), set()).add(tuple(case.options.items()))
+
+    product = 1
+    for option in BY_ID[mechanism].contract.options:
+        product *= len(option.values)
+
+    assert max(map(len, met.values())) == product
+
+
+def test_values_as_wide_as_the_map_meet_a_projection_under_every_seed() -> None:
+    for seed in range(5):
+        planned = cases(CHECKS["matches_the_reference"], subject("spatial_self"), "default", seed)
+
+        fits = [c for c in planned if c.sizes["v_dim"] == c.sizes["channels"]]
+        assert {(c.options["projected"], c.options["pool"]) for c in fits} >= {
+            (True, 1),
+            (True, 2),
+            (False, 1),
+        }

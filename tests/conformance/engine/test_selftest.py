@@ -113,6 +113,13 @@ def test_exhaustive_trials_name_every_check_that_finds_the_mistake() -> None:
     assert len(every) == len(set(every)) > 2
 
 
+def test_a_trial_tells_which_checks_asked_the_reference() -> None:
+    trial = tried(BY_ID["squeeze_excitation.sigmoid_missing"], "quick", seed=0, exhaustive=True)
+
+    assert dict(trial.put)["matches_the_reference"]
+    assert not dict(trial.put)["samples_do_not_mix"]
+
+
 def test_a_wrong_one_that_is_called_right_is_accused() -> None:
     wrong = BY_ID["squeeze_excitation.sigmoid_missing"]
     made = mutant_of(wrong.mechanism, wrong)

@@ -5,7 +5,8 @@ from attncheck.report.score import BEGIN, END, by_check, idle_checks, lines, mar
 
 
 def a_score() -> Score:
-    found = Trial("cross.mask_ignored", 3, (("masked_equals_removed", "law"),), 12, 0.5)
+    put = (("masked_equals_removed", False), ("linear_in_values", False), ("matches_the_reference", True))
+    found = Trial("cross.mask_ignored", 3, (("masked_equals_removed", "law"),), 12, 0.5, put=put)
     both = Trial(
         "cross.scale_missing", 3, (("matches_the_reference", "value"), ("linear_in_values", "law")), 2, 0.5
     )
@@ -44,9 +45,18 @@ def test_the_table_counts_by_mechanism_and_family() -> None:
 def test_a_check_is_alone_where_no_other_family_finds_the_mistake() -> None:
     rows = {row[0]: row[1:] for row in by_check(a_score())}
 
-    assert rows["`masked_equals_removed`"] == ["law", "1", "1", "cross.mask_ignored"]
-    assert rows["`matches_the_reference`"] == ["value", "1", "0", ""]
+    assert rows["`masked_equals_removed`"] == ["law", "1", "1", "`cross.mask_ignored`"]
+    assert rows["`matches_the_reference`"][:3] == ["value", "1", "0"]
     assert "matches_the_reference" in idle_checks(a_score())
+
+
+def test_a_check_that_no_mistake_needs_says_why_it_stays() -> None:
+    reasons = {row[0]: row[4] for row in by_check(a_score())[1:]}
+
+    assert reasons["`linear_in_values`"] == "needs no reference"
+    assert reasons["`matches_the_reference`"] == "names what other families only see"
+    assert reasons["`never_mutates_inputs`"] == "judged none of these mistakes"
+    assert "never alone with its family: linear_in_values (law): needs no reference" in lines(a_score())
 
 
 def test_checks_have_a_table_only_if_each_met_every_mistake() -> None:
