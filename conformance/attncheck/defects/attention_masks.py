@@ -230,6 +230,14 @@ CAUSAL: tuple[Mistake, ...] = (
         {"diagonal": _diagonal(lambda q_len, kv_len, shift: triangle(q_len, kv_len, -shift))},
     ),
     Mistake(
+        "causal_offset_clamped",
+        "For lower_right the diagonal of more queries than keys starts at the first key; it ends at the last.",
+        ("NVIDIA/cutlass#2336", "Dao-AILab/flash-attention#1778"),
+        "causal and alignment == 'lower_right' and q_len > kv_len and kv_len > 1",
+        "value",
+        {"diagonal": _diagonal(lambda q_len, kv_len, shift: triangle(q_len, kv_len, max(0, shift)))},
+    ),
+    Mistake(
         "causal_mask_kept_from_the_first_call",
         "The causal mask of the first call is cut to size for later ones, at the wrong end.",
         ("facebookresearch/xformers#655", "huggingface/transformers#29742"),

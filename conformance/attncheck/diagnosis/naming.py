@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attncheck.checks.masking import masked
 from attncheck.checks.oracle import expect
-from attncheck.checks.value import has_dead_rows
+from attncheck.checks.value import living
 from attncheck.defects import DEFECTS
 from attncheck.defects.defect import Defect
 from attncheck.defects.plain import mutant_of
@@ -45,14 +45,14 @@ def name(subject: Subject, executor: Executor, failing: Sequence[Case] = ()) -> 
     The nearest mistake is not good enough: a guess would send its reader the wrong way.
     """
     cases = [replace(case, dtype=subject.interface.dtype) for case in failing] + _cases(subject)
-    asks = [subject.ask(case) for case in cases if not has_dead_rows(subject, case)]
+    asks = [subject.ask(case) for case in cases]
     answers = executor.put(asks)
     wrong: list[tuple[Ask, Answer]] = []
     rest: list[tuple[Ask, Answer]] = []
     for ask, answer in zip(asks, answers, strict=True):
         if answer.trouble is not None and answer.trouble.stage == "constructor":
             continue
-        differs = answer.trouble is None and not _same(answer.out, expect(subject, ask).out)
+        differs = answer.trouble is None and not _same(subject, ask, answer.out, expect(subject, ask).out)
         (wrong if differs else rest).append((ask, answer))
     if not wrong:
         return ()
@@ -117,18 +117,26 @@ def _explains(
         given = bench.perform(ask)
         if (given.trouble is None) != (answer.trouble is None):
             return False
-        if given.trouble is None and not _all_same(given, answer, bounds.get(ask.dtype, SAME)):
+        if given.trouble is None and not _all_same(subject, ask, given, answer, bounds.get(ask.dtype, SAME)):
             return False
     return True
 
 
-def _all_same(given: Answer, answer: Answer, bound: float) -> bool:
+def _all_same(subject: Subject, ask: Ask, given: Answer, answer: Answer, bound: float) -> bool:
     """Whether outputs, and what a scenario or a backward pass gave beside them, are the same."""
-    names = answer.tensors.keys() & given.tensors.keys() - {"weights"}
-    return all(_same(given.tensors[name], answer.tensors[name], bound) for name in names)
+    names = answer.tensors.keys() & given.tensors.keys() - {"weights", "out"}
+    beside = all(_close(given.tensors[name], answer.tensors[name], bound) for name in names)
+    return beside and _same(subject, ask, given.out, answer.out, bound)
 
 
-def _same(actual: Tensor, expected: Tensor, bound: float = SAME) -> bool:
+def _same(subject: Subject, ask: Ask, actual: Tensor, expected: Tensor, bound: float = SAME) -> bool:
+    """Whether two outputs are the same in the rows that see a key."""
+    if actual.shape != expected.shape:
+        return False
+    return _close(living(subject, ask.names, actual), living(subject, ask.names, expected), bound)
+
+
+def _close(actual: Tensor, expected: Tensor, bound: float) -> bool:
     return actual.shape == expected.shape and difference(actual, expected).gap <= bound
 
 
