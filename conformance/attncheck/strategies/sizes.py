@@ -157,9 +157,10 @@ def plans(axes: tuple[str, ...], base: Mapping[str, int], large: int) -> list[di
         if {"q_len", "kv_len", "query_size", "key_size"} <= set(axes)
         else []
     )
-    # Keys and values as wide as what they are projected to: a projection that is done twice fits.
+    # Keys and values as wide as what they are projected to: either's projection fits the other, and twice.
+    wide = base["heads"] * base["head_dim"]
     made += (
-        [dict.fromkeys(("key_size", "value_size"), base["heads"] * base["head_dim"])]
+        [{"key_size": wide, "value_size": wide, "v_dim": base["head_dim"]}]
         if {"key_size", "value_size", "heads"} <= set(axes)
         else []
     )
