@@ -1,9 +1,10 @@
 """Prints what the self-test costs: computing seconds by mechanism for mistakes, and for what is right.
 
 Run it as `python tests/benchmarks/selftest.py`, or name mechanisms. One process, one thread, seed 0.
-Seconds are of the processor's time. They do grow where others use the same cores: on two cores with
-some four other processes waiting, seed 0 at the default budget took 267 s with 70 right ones before tensors were shared and 202 s after, 255 s by the clock. All mistakes under 20 seeds took 227 s, 564 s by the
-clock. The aim of 60 s by the clock was not reached.
+Seconds are of the processor's time. They grow where others use the same cores: on two cores with some
+four other processes waiting, seed 0 at the default budget took 267 s with 70 right ones before tensors
+were shared and 202 s after, 255 s by the clock. All mistakes under 20 seeds took 227 s, 564 s by the clock.
+The aim of 60 s by the clock was not reached.
 """
 
 import sys
