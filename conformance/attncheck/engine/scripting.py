@@ -11,6 +11,7 @@ from attncheck.engine.torchcode import NoWordsError
 from attncheck.engine.tracing import literal, source_of
 from attncheck.model.finding import Finding
 from attncheck.shapes.catalogue import BY_ID
+from attncheck.targets.adapter import is_factor
 from attncheck.targets.ask import Ask
 from attncheck.targets.found import Found
 from attncheck.targets.phrasing import (
@@ -114,8 +115,10 @@ class Script:
         given = ", ".join(f"{n}={v!r}" for n, v in ask.names.items() if n in known)
         lines = [f"reference = Reference({given}).double().eval()", _RANDOM.format("reference")]
         lines.append("weights = reference.state_dict()")
-        if self.found.absent:
-            lines.append(f"for n in {self.found.absent!r}: weights[n].zero_()")
+        zero = tuple(n for n in self.found.absent if not is_factor(n))
+        if zero:
+            lines.append(f"for n in {zero!r}: weights[n].zero_()")
+        lines += [f"weights[{n!r}].fill_(1.0)" for n in self.found.absent if is_factor(n)]
         return lines
 
     def _by_name(self, ask: Ask) -> Lines:

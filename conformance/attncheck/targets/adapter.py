@@ -25,7 +25,7 @@ class Interface:
                 (a self-attention hands over one `x`, which is q, k and v)
     takes       optional inputs and options of the reference that the target understands
     fixed       options that hold for every call, such as {"causal": True}
-    absent      parameters of the reference that the target does not have; they are zero
+    absent      parameters of the reference that the target does not have; they count as zero, a factor as one
     identity    those it does not have and that are the identity instead
     derived     axes whose size follows from others in the target: axis -> expression
     free        axes whose size the target lets one choose apart from the others
@@ -175,6 +175,11 @@ def constructor_axes(mechanism: Mechanism) -> tuple[str, ...]:
     if mechanism.module is None:
         return ()
     return tuple(p for p in inspect.signature(mechanism.module).parameters if p in BY_NAME)
+
+
+def is_factor(parameter: str) -> bool:
+    """Whether a target without this parameter has one in its place, not zero: a factor, such as a kernel's width."""
+    return parameter == "gamma" or parameter.endswith("inverse_width")
 
 
 def feature_sizes(

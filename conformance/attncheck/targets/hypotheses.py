@@ -152,7 +152,8 @@ def _search(
 def _completed(chosen: tuple[Fit, ...], reference: Mapping[str, Shape]) -> Guess | None:
     covered = {name for fit in chosen for name in fit.covered}
     missing = [name for name in reference if name not in covered]
-    absent = tuple(n for n in missing if n.endswith("bias") and len(reference[n]) == 1)
+    # What has no factor of its own counts once.
+    absent = tuple(n for n in missing if n == "gamma" or (n.endswith("bias") and len(reference[n]) == 1))
     square = [n for n in missing if len(reference[n]) == 2 and len(set(reference[n])) == 1]
     unprojected = [f"{layer}.weight" for layer in HEADED_ROWS]
     # Queries, keys and values are all projected or none is.

@@ -13,6 +13,7 @@ from attncheck.targets.adapter import (
     Reference,
     constructor_axes,
     feature_sizes,
+    is_factor,
     parameter_shapes,
     signature_of,
 )
@@ -212,8 +213,7 @@ class Subject:
             recipe = Recipe(shape, _parameter_kind(name, shape), case.seed * 1009 + 100 + index, case.dtype)
             if self.lacks(name):
                 recipe = recipe.edit("zero")
-                # A kernel without a width of its own has width one.
-                recipe = recipe.edit("add", None, 1.0) if name.endswith("inverse_width") else recipe
+                recipe = recipe.edit("add", None, 1.0) if is_factor(name) else recipe
             recipes[name] = recipe.edit("identity") if name in self.interface.identity else recipe
             if self.goes(name, case.names):
                 recipes[name] = recipe.edit("identity" if len(shape) > 1 else "zero")

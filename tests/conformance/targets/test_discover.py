@@ -282,6 +282,33 @@ def test_a_layer_that_nothing_calls_does_not_hide_which_weight_is_which() -> Non
     assert "never used: old_projection.weight, old_projection.bias" in found.notes
 
 
+class WithoutGamma(nn.Module):
+    """Self-attention of an image that adds what was read as it is."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.query, self.key = nn.Conv2d(channels, inner, 1), nn.Conv2d(channels, inner, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
+        return x + (v @ (q.mT @ k).softmax(-1).mT).view_as(x)
+
+
+class WithAConstantGamma(WithoutGamma):
+    """It starts as the identity, and stays that, for its factor is no parameter."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.0 * (super().forward(x) - x)
+
+
+def test_what_has_no_factor_counts_once() -> None:
+    right, wrong = (discover(t, BY_ID["spatial_self"]) for t in (WithoutGamma, WithAConstantGamma))
+
+    assert (right.certainty, right.absent) == ("verified", ("gamma",))
+    assert (wrong.certainty, wrong.absent) == ("named", ("gamma",))
+
+
 class Unbuildable(nn.Module):
     def __init__(self, shape: str) -> None:
         super().__init__()

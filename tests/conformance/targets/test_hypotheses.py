@@ -102,3 +102,12 @@ def test_of_layers_alike_those_in_their_order_are_the_likeliest() -> None:
     placed = {p.target: p.roles for p in first.placements}
     assert placed["path3.weight"] == ("conv.0.weight",)
     assert placed["path5.weight"] == ("conv.1.weight",)
+
+
+def test_a_factor_may_be_lacking_and_a_weight_may_not() -> None:
+    reference = {"query.weight": (3, 5), "value.weight": (7, 5), "gamma": (1,)}
+
+    (first, *_) = guesses({"f.weight": (3, 5), "g.weight": (7, 5)}, reference, None)
+
+    assert first.absent == ("gamma",)
+    assert guesses({"f.weight": (3, 5), "gamma": (1,)}, reference, None) == []
