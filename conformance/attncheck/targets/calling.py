@@ -3,6 +3,7 @@
 import ast
 import inspect
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -116,12 +117,16 @@ def _for_structure(
     required = [p for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
     for chosen, cost, by_name in _assignments(slots, list(inputs)):
         rest = [p for p in required if p.name not in chosen]
-        if any(not is_mask(p.name) and not _is_flag(p) for p in rest):
+        if any(not is_mask(p.name) and not _is_flag(p) and not _may_be_none(p) for p in rest):
             continue
         if (
             by_name is False
             and len(slots) > len(inputs)
-            and any(p.default is p.empty for p in slots[len(inputs) :] if not is_mask(p.name))
+            and any(
+                p.default is p.empty
+                for p in slots[len(inputs) :]
+                if not is_mask(p.name) and not _may_be_none(p)
+            )
         ):
             continue
         yield from _laid_out(parameters, chosen, inputs, mechanism, base + cost, by_name, rest)
@@ -130,6 +135,11 @@ def _for_structure(
 
 def _is_flag(parameter: inspect.Parameter) -> bool:
     return parameter.name.lower() in (*CAUSAL, *NEED_WEIGHTS) or is_dropout(parameter.name)
+
+
+def _may_be_none(parameter: inspect.Parameter) -> bool:
+    """Whether a required argument is annotated as one that may be None."""
+    return re.search(r"\bOptional\b|\bNone\b", str(parameter.annotation)) is not None
 
 
 def _assignments(

@@ -2,12 +2,14 @@
 
 import inspect
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from attncheck.targets.adapter import signature_of
-from attncheck.targets.names import ARGUMENTS, CAUSAL, ZERO, axes_for, is_dropout
+from attncheck.targets.configuring import defaults_said, words_read
+from attncheck.targets.names import ARGUMENTS, CAUSAL, ZERO, axes_for, is_dropout, layer_role
 from attnref import Mechanism
 
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
@@ -35,6 +37,8 @@ CONFIGS = (
 )
 # What an argument that tells nothing may want, after every size was tried.
 _CONSTANTS = ("True", "0.0", "None", "1")
+# What a configuration beside the sizes is read for.
+_LEAST_CONFIG = "SimpleNamespace(_attn_implementation='eager')"
 # Neither int() nor round() of channels times this ratio is anything but channels // reduction.
 _RATIO = "(channels // reduction + 0.25) / channels"
 _MOST = 150
@@ -65,10 +69,13 @@ def constructions(
     if parameters is None:
         return [Construction(dict(given), 0.0)]
     choices = {p.name: _choices(p, mechanism, axes) for p in parameters if p.name not in given}
+    choices |= {
+        name: [(text, 0.0) for text in texts] for name, texts in words_read(target).items() if name in choices
+    }
     lone = [p for p in parameters if p.default is p.empty]
     found = list(_combined(choices, given))
     if len(lone) == 1 and lone[0].name.lower() in CONFIGS:
-        found = [_as_config(lone[0].name, mechanism, axes), *found]
+        found = [_as_config(target, lone[0], mechanism, axes), *found]
     return sorted(found, key=lambda c: c.cost)[:_MOST]
 
 
@@ -91,6 +98,9 @@ def _choices(
         left = [] if required or cost_of_default is None else [(None, cost_of_default)]
         return [(expression, 0.0), *left]
     name = parameter.name.lower()
+    if not required and parameter.default is None and name in CONFIGS:
+        # What may be left out at construction may be read in the call.
+        return [(None, 0.0), (_LEAST_CONFIG, 0.3)]
     likely = [a for a in axes_for(name) if a in axes]
     found: list[tuple[str | None, float]] = [(axis, 0.1 * i) for i, axis in enumerate(likely)]
     if {"channels", "reduction"} <= set(axes) and "reduced" not in axes:
@@ -99,8 +109,8 @@ def _choices(
         found.insert(0, ("heads * head_dim", 0.0))
     if required:
         found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
-        found += [(c, 3.0) for c in _CONSTANTS]
-        return found
+        # With one head for want of another number, what heads do to each other would go unseen.
+        return found if likely[:1] == ["heads"] else [*found, *((c, 3.0) for c in _CONSTANTS)]
     if not (_is_size(parameter) or found[:1] == [(_RATIO, 0.0)]) or not found:
         return [(None, 0.0)]
     return [*found[:2], (None, 0.6)]
@@ -114,6 +124,9 @@ def _by_meaning(
     if is_dropout(name) and (default is parameter.empty or isinstance(default, (bool, int, float))):
         # A flag lets through a rate that another argument names.
         return ("dropout > 0" if isinstance(default, bool) else "dropout"), None
+    layer = _layer(parameter, mechanism, axes) if default is parameter.empty else None
+    if layer is not None:
+        return layer, None
     options = {o.name: o.values for o in mechanism.contract.options}
     if name in CAUSAL and "causal" in options:
         return "causal", 1.0
@@ -133,6 +146,24 @@ def _by_meaning(
         return "height + 1", 0.5
     if name in FACTORS and "head_dim" in axes:
         return FACTORS[name], 0.2
+    return None
+
+
+def _layer(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]) -> str | None:
+    """A layer that a target wants handed in, by the role that its name tells."""
+    role = layer_role(parameter.name)
+    if role is None or not re.search(r"Module|Linear|Conv", str(parameter.annotation)):
+        return None
+    if {"model_dim", "heads"} <= set(axes):
+        inner = "heads * head_dim"
+        return (
+            f"torch.nn.Linear({inner}, model_dim)"
+            if role == "output"
+            else f"torch.nn.Linear(model_dim, {inner})"
+        )
+    if {"channels", "reduced"} <= set(axes) and any(o.name == "rank" for o in mechanism.contract.options):
+        kind = "(torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)[rank - 1]"
+        return f"{kind}(reduced, channels, 1)" if role == "output" else f"{kind}(channels, reduced, 1)"
     return None
 
 
@@ -180,7 +211,9 @@ def _combined(
         )
 
 
-def _as_config(name: str, mechanism: Mechanism, axes: tuple[str, ...]) -> Construction:
+def _as_config(
+    target: Callable[..., Any], parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]
+) -> Construction:
     """Every name that a size goes by in published configurations, as fields of one object."""
     fields: dict[str, str] = {}
     for names, meanings in ARGUMENTS.items():
@@ -198,4 +231,8 @@ def _as_config(name: str, mechanism: Mechanism, axes: tuple[str, ...]) -> Constr
     flags = {"bias": "True", "qkv_bias": "True", "attention_bias": "True", "use_bias": "True", "attn_bias": "True",
              "causal": "False", "is_causal": "False", "is_decoder": "False", "_attn_implementation": "'eager'"}  # fmt: skip
     assigned = tuple(e for e in dict.fromkeys(fields.values()) if e not in mechanism.contract.defaults)
-    return Construction({**fields, **flags}, -0.5, config=name, takes=("dropout",), assigned=assigned)
+    # What its own configuration says beside, such as flags that no other has.
+    said = {n: e for n, e in defaults_said(target, parameter).items() if not is_dropout(n)}
+    return Construction(
+        {**said, **fields, **flags}, -0.5, config=parameter.name, takes=("dropout",), assigned=assigned
+    )

@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attncheck.model.case import Case
 from attncheck.model.errors import NoAdapterError
 from attncheck.strategies.tensors import DTYPES
 from attncheck.targets.adapter import feature_sizes, parameter_shapes
-from attncheck.targets.bench import Bench
 from attncheck.targets.calling import Calling, callings
 from attncheck.targets.choosing import with_choices, with_ignored_inputs
 from attncheck.targets.features import with_features
@@ -23,10 +21,17 @@ from attncheck.targets.limits import with_refusals, with_vanishing_output
 from attncheck.targets.normalising import Norm, arrangements
 from attncheck.targets.placing import Placement
 from attncheck.targets.plans import Plan, called_as, plans
-from attncheck.targets.probing import acts_its_roles, all_told, idle_in, lacking_parameters, stands_apart
+from attncheck.targets.probing import (
+    acts_its_roles,
+    all_told,
+    idle_in,
+    lacking_parameters,
+    separates_samples,
+    stands_apart,
+)
 from attncheck.targets.search import Progress, Search, explanation
 from attncheck.targets.subject import Subject
-from attncheck.targets.tapping import function_of, raw_result
+from attncheck.targets.tapping import function_of, places_of
 from attncheck.targets.trying import (
     Comparison,
     agrees,
@@ -36,11 +41,15 @@ from attncheck.targets.trying import (
     second_sizes,
     subject_of,
 )
+from attncheck.targets.unmasking import attends, unmasked
 from attnref import Mechanism
 
 # Assignments of weights that are compared, and of those the ones that are also probed by changes.
 _GUESSES = 400
 _PROBED = 60
+
+# A way to build and call that is less likely than this is not tried with masks.
+_FAR = 2.0
 
 # Of a search's seconds, what the assignments for one way to build the target may take.
 _SHARE = 0.2
@@ -92,9 +101,28 @@ def _try_plan(search: Search, plan: Plan) -> Found | None:
     for calling in callings(function_of(search.target), search.mechanism):
         if search.late:
             return None
-        found = _try_calling(search, plan, called_as(plan.base, calling), calling)
+        base, ran = called_as(plan.base, calling), search.ran
+        found = _try_calling(search, plan, base, calling)
+        if found is None and search.ran == ran and plan.rank + calling.cost < _FAR:
+            found = _try_unmasked(search, plan, base, calling)
         if found is not None:
             return found
+    return None
+
+
+def _try_unmasked(search: Search, plan: Plan, base: Found, calling: Calling) -> Found | None:
+    """With a mask that hides nothing, if the call needs a mask: in the forms in which it returns."""
+    case = case_for(base, search.mechanism, plan.sizes)
+    if case is None:
+        return None
+    for each in unmasked(base, search.mechanism):
+        trial = attempt(replace(each, result=""), search.target, case, load=False)
+        if trial.ran and attends(trial.results["out"], search.mechanism):
+            found = _try_calling(search, plan, each, calling)
+            if found is not None:
+                return found
+        if search.late:
+            break
     return None
 
 
@@ -208,18 +236,6 @@ def _output_dims(subject: Subject, case: Any) -> Any:
     return next((dims for dims in shape.ranks if len(dims) == given), shape.dims)
 
 
-def places_of(base: Found, target: Any, case: Any) -> list[str]:
-    """Where tensors are in what the target returns."""
-    raw = raw_result(base, target, case)
-    if isinstance(raw, Tensor):
-        return [""]
-    if isinstance(raw, (tuple, list)):
-        return [str(i) for i, part in enumerate(raw) if isinstance(part, Tensor)]
-    if isinstance(raw, Mapping):
-        return [str(k) for k, part in raw.items() if isinstance(part, Tensor)]
-    return [n for n in dir(raw) if not n.startswith("_") and isinstance(getattr(raw, n, None), Tensor)]
-
-
 def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess], rank: float) -> Found | None:
     """The first assignment of weights that agrees with a variant of the reference at two sets of sizes."""
     first = case_for(base, search.mechanism, plan.sizes)
@@ -243,7 +259,7 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
     search.plausible += bool(possible)
     if possible and (search.least_repeated is None or plan.construction.repeated < search.least_repeated):
         search.least_repeated = plan.construction.repeated
-    penalty = 0.0 if _separates_samples(base, search.target, first) else 5.0
+    penalty = 0.0 if separates_samples(base, search.target, first) else 5.0
     if possible:
         settled = _settled(base, search.target, first, possible)
         if settled.certainty == "guessed" and rank < 1 and not base.norms and all_told(possible, _GUESSES):
@@ -279,19 +295,3 @@ def _with_coincidences(found: Found, search: Search, plan: Plan) -> Found:
         if guess.absent == found.absent and agrees(attempt(tried, search.target, case, built=built).gap):
             return replace(found, others=(guess.placements,))
     return found
-
-
-def _separates_samples(base: Found, target: Any, case: Any) -> bool:
-    """Whether a sample's output stays where it is when another sample changes: a sign of the right layout."""
-    adapter = FoundAdapter(base, target)
-    subject = Subject(adapter.mechanism, adapter.interface)
-    ask = subject.ask(case)
-    other = ask
-    for name, place in subject.places(ask, "batch"):
-        if name in subject.inputs:
-            other = other.edit(name, "renew_at", place, (1, 5))
-    bench = Bench(adapter)
-    before, after = bench.perform(replace(ask, parameters={})), bench.perform(replace(other, parameters={}))
-    if before.trouble or after.trouble or before.out.shape != after.out.shape or not before.out.dim():
-        return False
-    return bool(torch.allclose(before.out[:1], after.out[:1]))

@@ -6,12 +6,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from attncheck.targets.adapter import signature_of
+from attncheck.targets.constructing import CONFIGS
 from attncheck.targets.documentation import documented
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.masking import runs_with, unused, with_bias, with_mask, with_padding
-from attncheck.targets.names import CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, ZERO
+from attncheck.targets.names import CAUSAL, NEED_WEIGHTS, PERHAPS_CAUSAL, SCALE, SOFT_CAP, ZERO
 from attncheck.targets.notes import notes_of
 from attncheck.targets.tapping import raw_result
 from attncheck.targets.trying import agrees, attempt, first_case, subject_of
@@ -51,6 +52,7 @@ def _with_causal(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """A causal switch of the call or of the constructor, and where its diagonal starts."""
     if not _option(mechanism, "causal"):
         return found
+    found = _without_vague_causality(found, target, mechanism)
     by_constructor = "causal" in found.takes
     argument = next(
         (p for p in unused(found, target) if p.name.lower() in CAUSAL and p.default is not p.empty), None
@@ -64,6 +66,23 @@ def _with_causal(found: Found, target: Any, mechanism: Mechanism) -> Found:
         if runs_with(tried, target, mechanism, {"causal": True}):
             found, by_constructor = tried, True
     return _with_alignment(found, target, mechanism) if by_constructor else found
+
+
+def _without_vague_causality(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """Leave arguments alone that are causal by one meaning of their name only, if they turn out not to be."""
+    # Beside a configuration it is a hint to the kernel which that names.
+    hints = ("is_causal",) if set(found.arguments) & set(CONFIGS) else ()
+    told = (*PERHAPS_CAUSAL, *hints)
+    vague = [n for n, e in found.arguments.items() if e == "causal" and n.lower() in told]
+    case = first_case(found, mechanism, options={"causal": True})
+    if not vague or case is None or agrees(attempt(found, target, case).gap):
+        return found
+    arguments = {n: e for n, e in found.arguments.items() if n not in vague}
+    causal = "causal" in arguments.values()
+    takes = found.takes if causal else tuple(t for t in found.takes if t != "causal")
+    left = replace(found, arguments=arguments, takes=takes)
+    plain = first_case(left, mechanism)
+    return left if plain is not None and attempt(left, target, plain).ran else found
 
 
 def _with_alignment(found: Found, target: Any, mechanism: Mechanism) -> Found:

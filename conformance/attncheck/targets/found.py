@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from attncheck.targets.placing import Placement
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of a call: a tensor of the reference, or a constant as an expression.
+    """One argument of a call: a tensor of the reference, or an expression over options and tensors.
 
     `name` is empty for a positional argument. `tensor` may name several, separated by commas,
     which `pack` puts into a "list", a "dict" by all their usual names, or one after the other
@@ -121,7 +122,7 @@ def _placements(data: Any) -> tuple[Placement, ...]:
     return tuple(Placement(**{**p, "roles": tuple(p["roles"])}) for p in data)
 
 
-def value_of(expression: str, names: Mapping[str, Scalar]) -> Any:
-    """The value of an adapter's expression over sizes and options."""
-    known = {"max": max, "min": min, "list": list, "range": range}
+def value_of(expression: str, names: Mapping[str, Scalar | Tensor]) -> Any:
+    """The value of an adapter's expression over sizes, options and, in a call, tensors."""
+    known = {"max": max, "min": min, "list": list, "range": range, "SimpleNamespace": SimpleNamespace}
     return eval(expression, {"__builtins__": known, "torch": torch}, dict(names))

@@ -23,13 +23,16 @@ from attncheck.targets.placing import Placement
 from attnref import Mechanism
 from attnref._signature import TensorShape
 
+# The number of one of several alike, such as branches.
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+
 
 def continued(placements: tuple[Placement, ...], parameters: Mapping[str, object]) -> list[Placement]:
     """Placements for numbered tensors beyond those that there were when the target was studied."""
     known = {p.roles[0]: p for p in placements if len(p.roles) == 1}
     made = []
     for role in parameters:
-        number = re.search(r"(?<=\.)\d+(?=\.)", role)
+        number = _NUMBER.search(role)
         if role in known or number is None or int(number.group()) < 2:
             continue
         first, second = (known.get(role[: number.start()] + n + role[number.end() :]) for n in ("0", "1"))
@@ -37,6 +40,15 @@ def continued(placements: tuple[Placement, ...], parameters: Mapping[str, object
         if first is not None and target is not None:
             made.append(replace(first, target=target, roles=(role,)))
     return made
+
+
+def restacked(placement: Placement, parameters: Mapping[str, object]) -> Placement:
+    """A tensor that holds one thing for every branch, for as many branches as there are."""
+    stems = {tuple(_NUMBER.split(role)) for role in placement.roles}
+    if len(placement.roles) < 2 or len(stems) != 1 or len(stem := stems.pop()) != 2:
+        return placement
+    family = [role for role in parameters if tuple(_NUMBER.split(role)) == stem]
+    return replace(placement, roles=tuple(family)) if family else placement
 
 
 def _next_name(first: str, second: str, index: int) -> str | None:
@@ -158,7 +170,8 @@ class FoundAdapter:
         """
         everywhere: dict[tuple[str, ...], Placement] = {}
         for settled in (self.found.placements, *self.found.others):
-            placements = [*settled, *continued(settled, parameters)]
+            alike = [restacked(placement, parameters) for placement in settled]
+            placements = [*alike, *continued(settled, parameters)]
             needed = [p for p in placements if all(role in parameters for role in p.roles)]
             covered = {role for p in needed for role in p.roles} | {*self.found.absent, *self.found.identity}
             if all(p.target.format(0) in own for p in needed) and covered >= set(parameters):
@@ -169,7 +182,7 @@ class FoundAdapter:
         # Two options that each rename a layer: every layer by the name that it has here.
         if {r for roles in everywhere for r in roles} >= {r for p in needed for r in p.roles}:
             return list(everywhere.values())
-        return list(self.found.placements)
+        return [p for p in self.found.placements if all(role in parameters for role in p.roles)]
 
     def call(
         self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
@@ -189,7 +202,7 @@ class FoundAdapter:
 
     def _value(self, argument: Argument, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]) -> Any:
         if argument.constant:
-            return value_of(argument.constant, options)
+            return value_of(argument.constant, {**options, **inputs})
         names = argument.tensor.split(",")
         tensors = [
             layout(self._shape(n), inputs[n].dim(), argument.layout).to_target(inputs[n]) for n in names

@@ -127,7 +127,7 @@ def _with_polarity(found: Found, form: MaskForm) -> Found:
 def _mask_forms(found: Found, target: Any, mechanism: Mechanism) -> Iterator[MaskForm]:
     signature = signature_of(mechanism)
     roles = [t for t in signature.inputs if t.optional and t.name in ("mask", "valid_lens")]
-    taken = {a.name for a in found.call if a.constant == "None"}
+    taken = [a.name for a in found.call if a.constant]
     arguments = [p.name for p in unused(found, target) if is_mask(p.name)]
     arguments += [n for n in taken if is_mask(n)]
     # An argument that speaks of both queries and keys says more than one that speaks of keys.

@@ -125,6 +125,8 @@ BIASES = (
 )
 CAUSAL = ("causal", "is_causal", "use_causal_mask", "autoregressive", "masked", "is_decoder", "use_causal", "decoder",
           "unidirectional", "look_ahead", "causal_mask", "causal_attention", "mask_future")  # fmt: skip
+# Names that as often mean something else, such as a cache of keys.
+PERHAPS_CAUSAL = ("is_decoder", "decoder", "masked")
 NEED_WEIGHTS = ("need_weights", "return_attention", "output_attentions", "return_weights", "return_attn",
                 "return_attention_scores", "return_attn_weights", "with_weights", "get_weights", "need_attn",
                 "return_attention_weights", "output_attention", "return_probs", "return_scores", "give_weights")  # fmt: skip

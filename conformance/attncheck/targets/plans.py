@@ -1,6 +1,7 @@
 """Ways to construct a target that work, with the sizes that it fixes for itself."""
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -115,7 +116,7 @@ def _derived_sizes(mechanism: Mechanism, construction: Construction) -> Iterator
     """Sizes that the target does not let one choose, as expressions over the others."""
     axes = constructor_axes(mechanism)
     given = set(construction.arguments.values())
-    assigned = {a for a in axes if any(a in e.split() for e in given)}
+    assigned = {a for a in axes if any(a in re.findall(r"\w+", e) for e in given)}
     if not given & {"heads", "head_dim"}:
         # Their product alone does not say how many heads there are.
         assigned -= {"heads"}

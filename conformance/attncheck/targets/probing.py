@@ -137,3 +137,19 @@ def lacking_parameters(
     if have >= needed:
         return ""
     return f"{have} numbers are registered as parameters, where at least {needed} must be"
+
+
+def separates_samples(found: Found, target: Any, case: Case) -> bool:
+    """Whether a sample's output stays where it is when another sample changes: a sign of the right layout."""
+    adapter = FoundAdapter(found, target)
+    subject = subject_of(found, adapter.mechanism)
+    ask = subject.ask(case)
+    other = ask
+    for name, place in subject.places(ask, "batch"):
+        if name in subject.inputs:
+            other = other.edit(name, "renew_at", place, (1, 5))
+    bench = Bench(adapter)
+    before, after = bench.perform(replace(ask, parameters={})), bench.perform(replace(other, parameters={}))
+    if before.trouble or after.trouble or before.out.shape != after.out.shape or not before.out.dim():
+        return False
+    return bool(torch.allclose(before.out[:1], after.out[:1]))

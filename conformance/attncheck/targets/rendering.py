@@ -164,7 +164,9 @@ def _given(found: Found) -> dict[str, str]:
     given: dict[str, str] = {}
     if found.mask:
         said, role = mask_text(found, found.mask), found.mask.role
-        given[found.mask.argument] = said if said == role else f"None if {role} is None else {said}"
+        without = next((a.constant for a in found.call if a.name == found.mask.argument), "None")
+        plain = said == role and without == "None"
+        given[found.mask.argument] = said if plain else f"{without} if {role} is None else {said}"
     if found.biased in given:
         given[found.biased] = f"({given[found.biased]}) if bias is None else bias"
     elif found.biased:

@@ -1,10 +1,10 @@
 """What a target itself is and returns, before an adapter picks from it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attncheck.model.case import Case
 from attncheck.strategies.tensors import make
@@ -55,3 +55,15 @@ class _Tap:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._built, name)
+
+
+def places_of(base: Found, target: Any, case: Any) -> list[str]:
+    """Where tensors are in what the target returns."""
+    raw = raw_result(base, target, case)
+    if isinstance(raw, Tensor):
+        return [""]
+    if isinstance(raw, (tuple, list)):
+        return [str(i) for i, part in enumerate(raw) if isinstance(part, Tensor)]
+    if isinstance(raw, Mapping):
+        return [str(k) for k, part in raw.items() if isinstance(part, Tensor)]
+    return [n for n in dir(raw) if not n.startswith("_") and isinstance(getattr(raw, n, None), Tensor)]
