@@ -247,7 +247,7 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
         search.compared += 1
         for fixed in comparison.agreeing(found):
             matched = replace(found, fixed=fixed)
-            second = case_for(matched, search.mechanism, second_sizes(plan.sizes), seed=12)
+            second = case_for(matched, search.mechanism, second_sizes(plan.sizes, free=matched.free), seed=12)
             again = attempt(matched, search.target, second) if second is not None else None
             if again is None or agrees(again.gap) or (not again.ran and again.stage != "weights"):
                 return _with_coincidences(replace(matched, certainty="verified"), search, plan)

@@ -109,6 +109,12 @@ def tells_ranks_apart(target: Any, mask: str) -> bool:
     return re.search(asked, _source(_functions(target)[-1])) is not None
 
 
+def waives_causality(target: Any) -> bool:
+    """Whether it says that it is causal by itself only in calls without a mask."""
+    said = rf"\bcausal\b{_LINK}\b(?:when|if|where|while) no (?:\w+ )?mask\b"
+    return any(re.search(said, line.lower()) for line in _prose(target))
+
+
 def _own_lines(target: Any, mask: str, others: set[str]) -> Iterator[str]:
     """Prose from a line that begins with the argument's name to one that begins with another's."""
     speaks = False

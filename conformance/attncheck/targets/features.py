@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.constructing import CONFIGS
-from attncheck.targets.documentation import documented
+from attncheck.targets.documentation import documented, waives_causality
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.layouts import LAYOUT_OPTIONS
@@ -146,9 +146,11 @@ def _with_switch(
 
 
 def _with_exclusive(found: Found, target: Any, mechanism: Mechanism) -> Found:
-    """Whether mask and causality, each of which runs alone, are refused together."""
+    """Whether mask and causality, each of which runs alone, are refused together, or said to exclude each other."""
     if found.mask is None or "causal" not in found.takes:
         return found
+    if waives_causality(target):
+        return replace(found, exclusive=(found.mask.role, "causal"))
     case = first_case(found, mechanism, options={"causal": True}, masking="padding_mask")
     if case is None or attempt(found, target, case).ran:
         return found

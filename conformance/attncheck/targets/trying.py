@@ -95,10 +95,11 @@ def first_case(found: Found, mechanism: Mechanism, **fields: Any) -> Case | None
     return None
 
 
-def second_sizes(changes: Mapping[str, int]) -> Mapping[str, int]:
-    """Sizes for the second look at a guess that was found at `changes`."""
+def second_sizes(changes: Mapping[str, int], free: Sequence[str] = ()) -> Mapping[str, int]:
+    """Sizes for the second look at a guess that was found at `changes`, some axes of which are free."""
     if not changes:
-        return _SECOND
+        # The heads together need not be as wide as the model.
+        return {**_SECOND, "head_dim": 3} if "head_dim" in free else _SECOND
     return {
         **changes,
         "batch": 3,

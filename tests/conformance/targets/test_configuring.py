@@ -206,3 +206,32 @@ def test_one_head_without_output_layer_and_without_biases_has_its_weights() -> N
 
     assert case is not None
     assert agrees(attempt(found, WithoutMixing, case).gap)
+
+
+class OutputDecides(nn.Module):
+    """How wide the heads are together follows from the width of the output, if that is given."""
+
+    def __init__(
+        self, query_dim: int, heads: int = 8, dim_head: int = 64, out_dim: int | None = None
+    ) -> None:
+        super().__init__()
+        inner = heads * dim_head if out_dim is None else out_dim
+        self.heads = inner // dim_head
+        self.to_q, self.to_k, self.to_v = (nn.Linear(query_dim, inner) for _ in range(3))
+        self.to_out = nn.Linear(inner, query_dim if out_dim is None else out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.to_q, self.to_k, self.to_v)
+        )
+        heads = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
+        out: Tensor = self.to_out(heads.transpose(1, 2).flatten(2))
+        return out
+
+
+def test_a_width_that_replaces_another_is_left_alone() -> None:
+    found = discover(OutputDecides, MULTI_HEAD)
+
+    assert found.certainty == "verified"
+    assert "out_dim" not in found.arguments

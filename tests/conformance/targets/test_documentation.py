@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from attncheck import run
-from attncheck.targets.documentation import documented, documented_ranks
+from attncheck.targets.documentation import documented, documented_ranks, waives_causality
 
 Option = str | None
 
@@ -132,3 +132,25 @@ def test_a_shape_with_an_ellipsis_says_no_rank() -> None:
 def test_a_shape_in_latex_says_its_rank() -> None:
     """torch's module takes (L, S), or (N·num_heads, L, S) with one mask a head."""
     assert documented_ranks(torch.nn.MultiheadAttention, "attn_mask") == {2, 3}
+
+
+class CausalAlone(nn.Module):
+    """Attention.
+
+    is_causal (bool): sets the default mask to causal when no mask is provided.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return x if mask is None else x * mask
+
+
+class CausalAlways(CausalAlone):
+    """A position attends to itself and the past.
+
+    is_causal (bool): hides the future. mask may be left out: no mask hides nothing.
+    """
+
+
+def test_causality_that_a_mask_replaces_is_read_where_it_is_said() -> None:
+    assert waives_causality(CausalAlone)
+    assert not waives_causality(CausalAlways)
