@@ -113,11 +113,16 @@ def _for_structure(
     mechanism: Mechanism,
     base: float,
 ) -> Iterator[Calling]:
-    slots = [p for p in parameters if _tensor_like(p)]
+    extents = _extents(parameters)
+    slots = [p for p in parameters if _tensor_like(p) and p.name not in extents]
     required = [p for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
     for chosen, cost, by_name in _assignments(slots, list(inputs)):
         rest = [p for p in required if p.name not in chosen]
-        if any(not is_mask(p.name) and not _is_flag(p) and not _may_be_none(p) for p in rest):
+        if any(
+            not is_mask(p.name) and not _is_flag(p) and not _may_be_none(p)
+            for p in rest
+            if p.name not in extents
+        ):
             continue
         if (
             by_name is False
@@ -131,6 +136,27 @@ def _for_structure(
             continue
         yield from _laid_out(parameters, chosen, inputs, mechanism, base + cost, by_name, rest)
     yield from _packed(slots, required, inputs, mechanism, base)
+
+
+def _extents(parameters: list[inspect.Parameter]) -> tuple[str, ...]:
+    """Arguments that say how high and how wide the map is whose pixels the tokens are, in that order."""
+    required = {p.name.lower(): p.name for p in parameters if p.default is p.empty}
+    pairs = (("h", "w"), ("height", "width"))
+    return next(((required[h], required[w]) for h, w in pairs if h in required and w in required), ())
+
+
+def _constant(
+    parameter: inspect.Parameter,
+    extents: tuple[str, ...],
+    inputs: Mapping[str, tuple[str, ...]],
+    axes: tuple[str, ...],
+) -> str:
+    """What an argument that takes none of the inputs is given."""
+    if parameter.name in extents and "q_len" in axes:
+        # All tokens in one row.
+        is_height = parameter.name == extents[0]
+        return "1" if is_height else f"{next(iter(inputs))}.shape[{axes.index('q_len')}]"
+    return "False" if _is_flag(parameter) else "None"
 
 
 def _is_flag(parameter: inspect.Parameter) -> bool:
@@ -181,6 +207,7 @@ def _laid_out(
 ) -> Iterator[Calling]:
     signature = signature_of(mechanism)
     axes = signature[next(iter(inputs.values()))[0]].axes
+    extents = _extents(parameters)
     for index, layout in enumerate(layouts_of(axes)):
         arguments = []
         for parameter in parameters:
@@ -189,7 +216,7 @@ def _laid_out(
             if parameter.name in chosen:
                 arguments.append(Argument(named, tensor=chosen[parameter.name], layout=layout.name))
             elif parameter in rest:
-                arguments.append(Argument(named, constant="False" if _is_flag(parameter) else "None"))
+                arguments.append(Argument(named, constant=_constant(parameter, extents, inputs, axes)))
         yield Calling(inputs, tuple(arguments), layout.name, cost + 0.5 * index, by_name)
 
 

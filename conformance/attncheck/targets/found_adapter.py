@@ -198,7 +198,7 @@ class FoundAdapter:
                 positional.append(value)
         self._switch(named, options, inputs)
         result = built(*positional, **named)
-        return self._results(result, built, options)
+        return self._results(result, built, options, next(iter(inputs.values())))
 
     def _value(self, argument: Argument, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]) -> Any:
         if argument.constant:
@@ -241,14 +241,16 @@ class FoundAdapter:
                     return inputs[name].shape[signature[role].axes.index("kv_len")]
         return 0
 
-    def _results(self, result: Any, built: Any, options: Mapping[str, Scalar]) -> Mapping[str, Tensor]:
+    def _results(
+        self, result: Any, built: Any, options: Mapping[str, Scalar], like: Tensor
+    ) -> Mapping[str, Tensor]:
         found = self.found
         out = picked(result, found.result, built)
         if not isinstance(out, Tensor):
             raise TypeError(f"expected a tensor as the output, got {type(out).__name__}")
         shape = signature_of(self.mechanism)["out"]
         rank = len(shape.dims) if len(shape.ranks) == 1 else out.dim()
-        results = {"out": layout(shape, rank, found.result_layout).to_reference(out)}
+        results = {"out": layout(shape, rank, found.result_layout).to_reference(out, like)}
         if found.weights is not None and options.get("need_weights", True):
             weights = picked(result, found.weights, built)
             if isinstance(weights, Tensor):

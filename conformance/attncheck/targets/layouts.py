@@ -21,9 +21,12 @@ class Layout:
         """A tensor in the reference's order, as the target wants it."""
         return tensor if self.there == self.back else rearrange(tensor, self.there)
 
-    def to_reference(self, tensor: Tensor) -> Tensor:
-        """What came back, in the reference's order."""
-        return tensor if self.there == self.back else rearrange(tensor, self.back)
+    def to_reference(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """What came back, in the reference's order; `like` is an input in that order."""
+        if self.there == self.back:
+            return tensor
+        # Rows that follow one another are as many as they were.
+        return rearrange(tensor, self.back, **({"h": like.shape[2]} if "(h w)" in self.back else {}))
 
 
 _SAME = Layout("as the reference", "", "")
@@ -43,6 +46,7 @@ HEADED = (
 IMAGES = (
     Layout("channels first", "", ""),
     Layout("channels last", "b c h w -> b h w c", "b h w c -> b c h w"),
+    Layout("rows after one another", "b c h w -> b c (h w)", "b c (h w) -> b c h w"),
 )
 SIGNALS = (Layout("channels first", "", ""), Layout("channels last", "b c l -> b l c", "b l c -> b c l"))
 VOLUMES = (

@@ -58,8 +58,8 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "shrink_ratio", "squeeze_rate"):
         ("reduction",),
     ("reduced", "inter_channels", "mid_channels", "squeeze_channels", "inner_channels", "rd_channels",
-     "hidden_channels", "bottleneck", "hidden_dim", "inner_dim", "inter_dim", "mid", "key_channels", "inter_planes",
-     "squeeze", "hidden", "d_k", "key_dim", "qk_dim", "attn_channels", "embed_channels"):
+     "se_channels", "squeeze_dim", "hidden_channels", "bottleneck", "hidden_dim", "inner_dim", "inter_dim", "mid",
+     "key_channels", "inter_planes", "squeeze", "hidden", "d_k", "key_dim", "qk_dim", "attn_channels", "embed_channels"):
         ("reduced", "hidden"),
     ("kernel_size", "kernel", "k", "ks", "k_size", "ksize", "kernel_sz"): ("kernel", "gate_kernel"),
     ("stride", "s", "strides"): ("stride",),

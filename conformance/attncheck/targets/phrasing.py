@@ -49,10 +49,14 @@ def construction(found: Found, name: str, numbers: Mapping[str, Scalar] | None =
     return f"{name}(SimpleNamespace({arguments}))" if found.config else f"{name}({arguments})"
 
 
+# Words of expressions that an adapter's file knows by itself.
+_NO_SIZES = ("True", "False", "None", "max", "min", "list", "range", "torch", "SimpleNamespace")
+
+
 def names_in(expressions: Sequence[str]) -> list[str]:
     """The sizes and options that expressions speak of, in order."""
-    words = [w for e in expressions for w in re.findall(r"(?<!['\w.])[A-Za-z_]\w*(?!['\w])", e)]
-    return [w for w in dict.fromkeys(words) if w not in ("True", "False", "None", "max", "min")]
+    words = [w for e in expressions for w in re.findall(r"(?<!['\w.])[A-Za-z_]\w*(?!['\w=])", e)]
+    return [w for w in dict.fromkeys(words) if w not in _NO_SIZES]
 
 
 def rearranged(text: str, pattern: str, heads: str = "heads") -> str:
@@ -123,7 +127,8 @@ def result_texts(found: Found, module: str) -> tuple[str, str | None]:
     rank = found.ranks.get("out", len(shape.dims))
     back = layout(shape, rank, found.result_layout).back
     out = _picked(found.result, module)
-    out = rearranged(out, back) if back else out
+    rows = f"{next(iter(found.inputs))}.shape[2]" if "(h w)" in back else "heads"
+    out = rearranged(out, back, rows) if back else out
     return out, None if found.weights is None else _picked(found.weights, module)
 
 

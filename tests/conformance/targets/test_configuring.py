@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from attncheck.targets import search
 from attncheck.targets.configuring import defaults_said, words_read
 from attncheck.targets.discover import discover
+from attncheck.targets.rendering import rendered
 from attncheck.targets.trying import agrees, attempt, case_for
 from attnref.catalogue import BY_ID
 
@@ -163,6 +164,7 @@ def test_layers_that_are_handed_in_are_made() -> None:
 
     assert found.certainty == "verified"
     assert found.arguments["q_proj"] == "torch.nn.Linear(model_dim, heads * head_dim)"
+    assert "def build(self, heads, head_dim, model_dim, **_):" in rendered(found, "package.module:HandedIn")
 
 
 class OneValue(nn.Module):

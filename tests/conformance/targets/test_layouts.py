@@ -16,7 +16,7 @@ def test_back_undoes_there(kind: str, layout: Layout) -> None:
     sizes = (sizes[0], 1, *sizes[2:]) if layout.name == "one head, no axis" else sizes
     tensor = torch.arange(torch.Size(sizes).numel()).reshape(sizes)
 
-    assert torch.equal(layout.to_reference(layout.to_target(tensor)), tensor)
+    assert torch.equal(layout.to_reference(layout.to_target(tensor), tensor), tensor)
 
 
 @pytest.mark.parametrize(

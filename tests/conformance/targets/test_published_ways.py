@@ -407,3 +407,53 @@ def test_what_never_returns_is_called_in_the_layout_that_gets_furthest() -> None
     report = judged(LengthFirstWithoutAName, "multi_head")
 
     assert {f.kind for v in report.failed for f in v.findings} == {"raises AttributeError"}
+
+
+class OnSequences(nn.Module):
+    """Squeezes a sequence of any length, the squeezed width given by its name."""
+
+    def __init__(self, in_channels: int, se_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(in_channels, se_channels, 1)
+        self.conv2 = nn.Conv1d(se_channels, in_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.dim() == 3
+        gate = self.conv2(self.conv1(x.mean(dim=2, keepdim=True)).relu()).sigmoid()
+        return x * gate
+
+
+def test_a_gate_on_sequences_is_given_the_rows_of_an_image_one_after_another() -> None:
+    found = discover(OnSequences, BY_ID["squeeze_excitation"])
+
+    assert found.certainty == "verified"
+    assert found.arguments["se_channels"] == "channels // reduction"
+
+
+def test_laws_of_images_hold_for_a_gate_on_sequences() -> None:
+    report = judged(OnSequences, "squeeze_excitation", "follows_pixel_order", "follows_transposed_image")
+
+    assert report.conforms
+
+
+class OfPixels(nn.Module):
+    """Tokens are the pixels of a map, whose height and width are given beside them."""
+
+    def __init__(self, dim: int, num_heads: int = 8) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q, self.kv = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, H: int, W: int) -> Tensor:  # as published
+        assert x.shape[1] == H * W
+        k, v = self.kv(x).chunk(2, dim=-1)
+        out: Tensor = self.proj(attended(self.q(x), k, v, self.num_heads))
+        return out
+
+
+def test_a_height_and_a_width_are_no_keys_and_values() -> None:
+    found = discover(OfPixels, BY_ID["multi_head"])
+
+    assert found.certainty == "verified"
+    assert {a.name: a.constant for a in found.call if a.constant} == {"H": "1", "W": "x.shape[1]"}
