@@ -35,6 +35,7 @@ class Edit:
     shift       d     seed: the same random slice is added at every entry of axis d
     zero        -     -
     identity    -     -          ones on the diagonal of a matrix
+    share       heads  groups: of the first axis, cut into heads, the first head of each group stands for all of it
     renew       -     seed: fresh values
     renew_from  d     (index, seed): fresh values from that entry of axis d on
     renew_at    d     (index, seed): fresh values at one entry of axis d

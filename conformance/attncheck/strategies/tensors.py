@@ -259,6 +259,13 @@ def _stir(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
     return tensor + randn(tensor.shape, dtype=float64, generator=_generator(int(_number(edit))), device=_CPU)
 
 
+def _share(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    groups = int(_number(edit))
+    width = tensor.shape[0] // _axis(edit)
+    heads = tensor.reshape(groups, _axis(edit) // groups, width, *tensor.shape[1:])
+    return heads[:, :1].expand(heads.shape).reshape(tensor.shape)
+
+
 _EDITS: Mapping[str, Callable[[torch.Tensor, Edit, Recipe], torch.Tensor]] = {
     "permute": _permute,
     "take": lambda t, e, r: t.narrow(_axis(e), int(_number(e)), 1),
@@ -273,6 +280,7 @@ _EDITS: Mapping[str, Callable[[torch.Tensor, Edit, Recipe], torch.Tensor]] = {
     "renew_from": _renew_from,
     "renew_at": _renew_at,
     "fill_from": _fill_from,
+    "share": _share,
     "identity": lambda t, e, r: eye(*t.shape, dtype=t.dtype, device=_CPU),
     "flip": lambda t, e, r: t.flip(_axis(e)),
     "shuffle": _shuffle,

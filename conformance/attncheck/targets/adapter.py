@@ -15,6 +15,9 @@ from attnref import Mechanism
 from attnref._signature import Signature, read
 from attnref.axes import BY_NAME
 
+# What several heads of queries may share, by the first letters of the weights.
+MEMORY = ("key.", "value.")
+
 
 @dataclass(frozen=True)
 class Interface:
@@ -30,6 +33,7 @@ class Interface:
     derived     axes whose size follows from others in the target: axis -> expression
     free        axes whose size the target lets one choose apart from the others
     loads       whether the reference's weights can be put into the target
+    shared      how many heads of keys and values there are, where each serves several heads of queries
     lacking     what of the reference's weights the target cannot have; empty if nothing
     is_module   whether the target has modes, or is a plain function
     gives       outputs that come back
@@ -58,6 +62,7 @@ class Interface:
     derived: Mapping[str, str] = field(default_factory=dict)
     free: tuple[str, ...] = ()
     loads: bool = True
+    shared: str = ""
     lacking: str = ""
     ranks: Mapping[str, int] = field(default_factory=dict)
     is_module: bool = True

@@ -9,7 +9,7 @@ from typing import Any
 
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.configuring import defaults_said, words_read
-from attncheck.targets.names import ARGUMENTS, CAUSAL, ZERO, axes_for, is_dropout, layer_role
+from attncheck.targets.names import ARGUMENTS, CAUSAL, KV_HEADS, ZERO, axes_for, is_dropout, layer_role
 from attnref import Mechanism
 
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
@@ -132,6 +132,8 @@ def _by_meaning(
         return "causal", 1.0
     if name in options and (not isinstance(default, str) or default in options[name]):
         return name, 0.5
+    if name in KV_HEADS and "heads" in axes:
+        return "heads", 0.5
     if name in LENGTHS and "q_len" in signature_of(mechanism).axes:
         # A table or a mask as long as the longest sequence.
         return "max(q_len, kv_len)", 0.5

@@ -15,6 +15,7 @@ from attncheck.targets.choosing import with_choices, with_ignored_inputs
 from attncheck.targets.features import with_features
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
+from attncheck.targets.grouping import of_one_head, plainly_placed, with_groups
 from attncheck.targets.hypotheses import Guess, guesses
 from attncheck.targets.layers import learned_shapes
 from attncheck.targets.limits import with_refusals, with_vanishing_output
@@ -78,7 +79,8 @@ def discover(
     if found is None:
         raise NoAdapterError(explanation(search))
     found = with_vanishing_output(with_refusals(found, target, mechanism), target, mechanism)
-    found = with_ignored_inputs(with_choices(found, target, mechanism), target, mechanism)
+    found = with_groups(with_choices(found, target, mechanism), target, mechanism)
+    found = with_ignored_inputs(found, target, mechanism)
     return with_features(found, target, mechanism)
 
 
@@ -135,6 +137,9 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
     heads = case.sizes.get("heads")
     reference = parameter_shapes(search.mechanism, {**case.names, **base.fixed})
     possible = search.guesses(plan.own, reference, heads) if plan.own else [_nothing(reference)]
+    if not possible and heads and (of_one := of_one_head(reference, heads)):
+        possible = plainly_placed(search.guesses(plan.own, of_one, heads))
+        base = replace(base, shared="1") if possible else base
     search.called += 1
     first = attempt(replace(base, result=""), search.target, case, load=False)
     rank = plan.rank + calling.cost

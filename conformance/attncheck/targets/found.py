@@ -42,6 +42,7 @@ class Found:
     padding     how a second argument is told which keys are hidden from every query of a sample
     biased      argument whose numbers are added to the logits
     exclusive   of these optional inputs and options a call may have only one
+    shared      how many heads of keys and values there are, where each serves several heads of queries
     others      placements for sizes at which the target has other tensors
     dtype       what it computes in, where float64 is beyond it
     refuses     rules on sizes that its constructor has beyond the contract's
@@ -77,6 +78,7 @@ class Found:
     documented: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     certainty: str = "verified"
     loads: bool = True
+    shared: str = ""
     lacking: str = ""
     idle: tuple[str, ...] = ()
     ranks: Mapping[str, int] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from attncheck.model.case import Scalar
 from attncheck.model.recipe import Kind, Recipe
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.tensors import make
-from attncheck.targets.adapter import Interface, first_tensor, signature_of
+from attncheck.targets.adapter import MEMORY, Interface, first_tensor, signature_of
 from attncheck.targets.found import Argument, Found, value_of
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.layouts import layout
@@ -101,6 +101,7 @@ class FoundAdapter:
             free=found.free,
             derived=found.derived,
             loads=found.loads,
+            shared=found.shared,
             lacking=found.lacking,
             ranks=found.ranks,
             is_module=found.is_class,
@@ -137,10 +138,27 @@ class FoundAdapter:
         own = dict(built.named_parameters(remove_duplicate=False)) | dict(built.named_buffers())
         if not self.found.loads:
             randomise(built)
+        parameters = self._unshared(parameters, names)
         for placement in self._placements(own, parameters):
             if self.found.unprojected and placement.target not in own and "output." in placement.roles[0]:
                 continue
             placement.place(own, parameters, {**names, **self.found.fixed})
+
+    def _unshared(
+        self, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
+    ) -> Mapping[str, Tensor]:
+        """Of heads of keys and values that are alike, the one that the target has."""
+        if not self.found.shared:
+            return parameters
+        groups, heads = int(value_of(self.found.shared, names)), int(str(names["heads"]))
+        alike = heads // groups
+        # Of the rows of a weight, those of every head that is the first of its group.
+        return {
+            n: p.reshape(groups, alike, p.shape[0] // heads, *p.shape[1:])[:, 0].flatten(0, 1)
+            if n.startswith(MEMORY)
+            else p
+            for n, p in parameters.items()
+        }
 
     def materialise(self, built: nn.Module, names: Mapping[str, Scalar]) -> None:
         """Call an instance with lazy layers once, so that its tensors get their shapes."""
@@ -263,11 +281,13 @@ class FoundAdapter:
         if not isinstance(built, nn.Module):
             return {}
         gradients: dict[str, Tensor | None] = {}
+        parameters = self._unshared(parameters, names)
         own = dict(built.named_parameters(remove_duplicate=False))
         for placement in self._placements(own | dict(built.named_buffers()), parameters):
             if placement.target.format(0) in own:
                 gradients |= placement.gradients(own, parameters, {**names, **self.found.fixed})
-        return gradients
+        # What several heads share has the sum of their gradients, which no tensor of the reference has.
+        return {n: g for n, g in gradients.items() if not (self.found.shared and n.startswith(MEMORY))}
 
 
 def by_usual_names(names: list[str], tensors: list[Tensor]) -> dict[str, Tensor]:

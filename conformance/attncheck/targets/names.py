@@ -4,6 +4,17 @@ import re
 from collections.abc import Mapping
 
 # Arguments of constructors that go by other names than the reference's options.
+# Heads of keys and values, where each may serve several heads of queries.
+KV_HEADS = (
+    "num_kv_heads",
+    "n_kv_heads",
+    "kv_heads",
+    "num_key_value_heads",
+    "n_kv_head",
+    "num_kv",
+    "kv_n_heads",
+)
+
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "rank": ("dimension", "dimensions", "ndim", "n_dim", "n_dims", "dims", "spatial_dims"),
     "norm": ("bn_layer", "bn", "use_bn", "batch_norm", "with_bn", "use_norm", "batchnorm"),

@@ -47,6 +47,8 @@ def _of_the_weights(found: Found) -> list[str]:
         lines.append(f"{' and '.join(norm.places)} through a {norm.kind} norm inside it, eps={norm.eps:g}")
     if found.absent:
         lines.append(f"without {', '.join(found.absent)}")
+    if found.shared:
+        lines.append(f"heads of keys and values, each for several of queries: {found.shared}")
     if found.idle:
         lines.append(f"never used: {', '.join(found.idle)}")
     return lines

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from attncheck.shapes.catalogue import BY_ID
+from attncheck.targets.adapter import MEMORY
 from attncheck.targets.found import Found
 from attncheck.targets.phrasing import (
     WIDTH,
@@ -53,7 +54,9 @@ def _attributes(found: Found) -> list[str]:
     if any(roles != (name,) for name, roles in found.inputs.items()):
         stated["inputs"] = dict(found.inputs)
     stated |= {
-        n: getattr(found, n) for n in ("absent", "identity", "exclusive", "lacking") if getattr(found, n)
+        n: getattr(found, n)
+        for n in ("absent", "identity", "exclusive", "lacking", "shared")
+        if getattr(found, n)
     }
     stated |= {
         n: dict(getattr(found, n)) for n in ("fixed", "derived", "conventions", "ranks") if getattr(found, n)
@@ -96,8 +99,17 @@ def _build(found: Found, name: str) -> list[str]:
 def _load(found: Found) -> list[str]:
     """Each of the target's tensors, filled with the reference's; the form is the one it has."""
     forms = [found.placements, *found.others]
-    heads = ", heads" if any(needs_heads(p) for form in forms for p in form) else ""
+    heads = ", heads" if found.shared or any(needs_heads(p) for form in forms for p in form) else ""
     lines = [f"    def load(self, module, weights{heads}):", "        own = module.state_dict()"]
+    if found.shared:
+        lines += [
+            "        weights = dict(weights)",
+            f'        for name in [n for n in weights if n.startswith(("{MEMORY[0]}", "{MEMORY[1]}"))]:',
+            "            # Of each group of heads that are alike, the first.",
+            f"            groups = {found.shared}",
+            "            apart = weights[name].unflatten(0, (groups, heads // groups, -1))",
+            "            weights[name] = apart[:, 0].flatten(0, 1)",
+        ]
     if len(forms) == 1:
         lines += _parts(found, forms[0], " " * 8)
     for index, form in enumerate(forms if len(forms) > 1 else ()):

@@ -9,6 +9,7 @@ from attncheck.model.case import Case, Scalar
 from attncheck.model.recipe import Kind, Recipe
 from attncheck.strategies.sizes import OWN, Rules, value
 from attncheck.targets.adapter import (
+    MEMORY,
     Interface,
     Reference,
     constructor_axes,
@@ -215,6 +216,9 @@ class Subject:
                 recipe = recipe.edit("zero")
                 recipe = recipe.edit("add", None, 1.0) if is_factor(name) else recipe
             recipes[name] = recipe.edit("identity") if name in self.interface.identity else recipe
+            if self.interface.shared and name.startswith(MEMORY):
+                groups = int(str(value(self.interface.shared, case.names)))
+                recipes[name] = recipes[name].edit("share", case.sizes["heads"], groups)
             if self.goes(name, case.names):
                 recipes[name] = recipe.edit("identity" if len(shape) > 1 else "zero")
         return recipes | self._around(case)

@@ -52,6 +52,7 @@ class WrittenAdapter:
             maskings=tuple(getattr(self.written, "maskings", ())),
             varies=dict(getattr(self.written, "varies", {})),
             prefixes_only=bool(getattr(self.written, "prefixes_only", False)),
+            shared=str(getattr(self.written, "shared", "")),
             lacking=str(getattr(self.written, "lacking", "")),
             ranks=dict(getattr(self.written, "ranks", {})),
             is_module=bool(getattr(self.written, "is_module", True)),

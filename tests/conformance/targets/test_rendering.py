@@ -90,10 +90,25 @@ def causal_attention(q, k, v, is_causal=False, attn_mask=None):
         scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), float("-inf"))
     return scores.softmax(-1) @ v
 """
+GROUPED = """
+from torch import nn
+class Grouped(nn.Module):
+    def __init__(self, d_model, n_heads, n_kv_heads):
+        super().__init__()
+        self.width, self.group = d_model // n_heads, n_heads // n_kv_heads
+        self.wq, self.wo = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
+        self.wk, self.wv = (nn.Linear(d_model, n_kv_heads * self.width) for _ in range(2))
+    def forward(self, x):
+        q, k, v = (f(x).unflatten(-1, (-1, self.width)).transpose(1, 2) for f in (self.wq, self.wk, self.wv))
+        k, v = (t.repeat_interleave(self.group, 1) for t in (k, v))
+        weights = (q @ k.mT * self.width ** -0.5).softmax(-1)
+        return self.wo((weights @ v).transpose(1, 2).flatten(2))
+"""
 STYLES = {
     "Separate": (SEPARATE, "multi_head"),
     "Packed": (PACKED, "multi_head"),
     "Listed": (HEAD_LIST, "multi_head"),
+    "Grouped": (GROUPED, "multi_head"),
     "Sequential": (LENGTH_FIRST, "cross"),
     "causal_attention": (CAUSAL, "scaled_dot_product"),
 }
@@ -127,7 +142,7 @@ def test_the_interface_is_the_found_one(style: tuple[Found, str]) -> None:
     actual = written(found, target).interface
 
     for name in ("inputs", "absent", "identity", "derived", "fixed", "loads", "gives", "varies", "maskings",
-                 "exclusive", "conventions", "ranks", "lacking", "is_module"):  # fmt: skip
+                 "exclusive", "conventions", "ranks", "lacking", "shared", "is_module"):  # fmt: skip
         assert getattr(actual, name) == getattr(expected, name), name
     assert set(actual.takes) == set(expected.takes)
     assert set(actual.free) == set(expected.free)
