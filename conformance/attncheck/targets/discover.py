@@ -29,6 +29,7 @@ from attncheck.targets.probing import (
     lacking_parameters,
     separates_samples,
     stands_apart,
+    with_lacking,
 )
 from attncheck.targets.search import Progress, Search, explanation
 from attncheck.targets.subject import Subject
@@ -78,6 +79,7 @@ def discover(
         found = search.best[1]
     if found is None:
         raise NoAdapterError(explanation(search))
+    found = with_lacking(found, target, mechanism)
     found = with_vanishing_output(with_refusals(found, target, mechanism), target, mechanism)
     found = with_groups(with_choices(found, target, mechanism), target, mechanism)
     found = with_ignored_inputs(found, target, mechanism)

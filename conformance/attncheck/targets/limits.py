@@ -84,6 +84,8 @@ def with_vanishing_output(found: Found, target: Any, mechanism: Mechanism) -> Fo
     if case is None or "heads" not in case.names or not value(_SQUARE, case.names):
         return found
     built = built_at(FoundAdapter(found, target), case.names)
-    if not isinstance(built, nn.Module) or placed[0].target in dict(built.named_parameters()):
+    if not isinstance(built, nn.Module) or placed[0].target in dict(
+        built.named_parameters(remove_duplicate=False)
+    ):
         return found
     return replace(found, unprojected=_SQUARE)

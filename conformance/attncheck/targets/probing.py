@@ -5,15 +5,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attncheck.model.case import Case
+from attncheck.targets.adapter import parameter_shapes
 from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hypotheses import Guess
-from attncheck.targets.trying import subject_of
+from attncheck.targets.trying import built_at, first_case, subject_of
+from attnref import Mechanism
 
 _SAME = 1e-7
 
@@ -115,6 +117,20 @@ def stands_apart(possible: list[Guess]) -> bool:
 def all_told(possible: list[Guess], tried: int) -> bool:
     """Whether these are all assignments there are, every one tried, with a tensor for each of the reference's weights."""
     return 0 < len(possible) <= tried and not any(guess.identity for guess in possible)
+
+
+def with_lacking(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The adapter of an unverified target, with what it lacks if several layers are one and the same."""
+    if found.certainty == "verified" or found.lacking or found.identity or not found.is_class:
+        return found
+    case = first_case(found, mechanism)
+    built = built_at(FoundAdapter(found, target), case.names) if case is not None else None
+    if case is None or not isinstance(built, nn.Module):
+        return found
+    # Each tensor once, under however many names it is registered.
+    own = {name: tuple(parameter.shape) for name, parameter in built.named_parameters()}
+    reference = parameter_shapes(mechanism, {**case.names, **found.fixed})
+    return replace(found, lacking=lacking_parameters(own, reference, case.sizes.get("heads", 1)))
 
 
 def lacking_parameters(

@@ -309,6 +309,27 @@ def test_what_has_no_factor_counts_once() -> None:
     assert (wrong.certainty, wrong.absent) == ("named", ("gamma",))
 
 
+class OneLayerForAll(nn.Module):
+    """The list was multiplied, and so holds one layer four times."""
+
+    def __init__(self, d_model: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.linears = nn.ModuleList([nn.Linear(d_model, d_model)] * 4)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        q, k, v = (layer(x) for layer, x in zip(self.linears, (query, key, value), strict=False))
+        return self.linears[-1](attended(q, k, v, self.num_heads))
+
+
+def test_layers_that_are_one_and_the_same_are_too_few_parameters() -> None:
+    found = discover(OneLayerForAll, BY_ID["multi_head"])
+
+    assert found.certainty != "verified"
+    assert "numbers are registered as parameters, where at least" in found.lacking
+    assert found.unprojected == ""
+
+
 class Unbuildable(nn.Module):
     def __init__(self, shape: str) -> None:
         super().__init__()

@@ -364,17 +364,17 @@ def test_a_norm_that_stands_elsewhere_is_not_accused() -> None:
     assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == "errored"
 
 
-class OneKeyForAllHeads(nn.Module):
-    """Heads share keys and values, which the reference cannot; a mask takes the place of causality."""
+class KeysOfLowRank(nn.Module):
+    """Keys and values come through a narrow layer, for which the reference has no place; a mask replaces causality."""
 
     def __init__(self, dim: int, num_heads: int, causal: bool = False) -> None:
         super().__init__()
         self.num_heads, self.causal = num_heads, causal
         self.q, self.proj = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.kv = nn.Linear(dim, 2 * (dim // num_heads))
+        self.narrow, self.kv = nn.Linear(dim, 3), nn.Linear(3, 2 * dim)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-        k, v = (t.repeat(1, 1, self.num_heads) for t in self.kv(x).chunk(2, dim=-1))
+        k, v = self.kv(self.narrow(x)).chunk(2, dim=-1)
         hidden = None if attn_mask is None else ~attn_mask
         if self.causal and hidden is None:
             hidden = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
@@ -383,7 +383,7 @@ class OneKeyForAllHeads(nn.Module):
 
 
 def test_the_polarity_of_a_mask_is_seen_where_weights_cannot_be_matched() -> None:
-    report = judged(OneKeyForAllHeads, "multi_head")
+    report = judged(KeysOfLowRank, "multi_head")
 
     assert report.conventions["mask_polarity"] == "true_attends"
     assert [v.check for v in report.failed] == ["causal_sees_no_future"]
