@@ -17,7 +17,7 @@ from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.grouping import of_one_head, plainly_placed, with_groups
 from attncheck.targets.hypotheses import Guess, guesses
-from attncheck.targets.layers import learned_shapes
+from attncheck.targets.layers import Shape, learned_shapes
 from attncheck.targets.limits import with_refusals, with_vanishing_output
 from attncheck.targets.normalising import Norm, arrangements
 from attncheck.targets.placing import Placement
@@ -136,12 +136,7 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
     case = case_for(base, search.mechanism, plan.sizes)
     if case is None:
         return None
-    heads = case.sizes.get("heads")
-    reference = parameter_shapes(search.mechanism, {**case.names, **base.fixed})
-    possible = search.guesses(plan.own, reference, heads) if plan.own else [_nothing(reference)]
-    if not possible and heads and (of_one := of_one_head(reference, heads)):
-        possible = plainly_placed(search.guesses(plan.own, of_one, heads))
-        base = replace(base, shared="1") if possible else base
+    base, possible = _assigned(search, plan.own, base, case)
     search.called += 1
     first = attempt(replace(base, result=""), search.target, case, load=False)
     rank = plan.rank + calling.cost
@@ -165,8 +160,8 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
     if not possible and rank < 3:
         idle = idle_in(placed[0], search.target, case)
         used = {n: shape for n, shape in plan.own.items() if n not in idle}
-        possible = search.guesses(used, reference, heads) if idle and used else []
-        placed = [replace(base, idle=idle) for base in placed] if possible else placed
+        base, possible = _assigned(search, used, base, case) if idle and used else (base, [])
+        placed = [replace(each, idle=idle, shared=base.shared) for each in placed] if possible else placed
     for base in placed:
         around = _around(search, plan, base, case)
         if plan.inside and not around:
@@ -178,6 +173,18 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
             if found is not None:
                 return found
     return None
+
+
+def _assigned(search: Search, own: Mapping[str, Shape], base: Found, case: Case) -> tuple[Found, list[Guess]]:
+    """Assignments of a target's tensors, with the adapter that says how many heads of keys and values there are."""
+    heads = case.sizes.get("heads")
+    reference = parameter_shapes(search.mechanism, {**case.names, **base.fixed})
+    possible = search.guesses(own, reference, heads) if own else [_nothing(reference)]
+    if possible or not heads:
+        return base, possible
+    of_one = of_one_head(reference, heads)
+    possible = plainly_placed(search.guesses(own, of_one, heads)) if of_one else []
+    return (replace(base, shared="1") if possible else base), possible
 
 
 def _around(
