@@ -48,7 +48,10 @@ class Acquittal:
 
 @dataclass(frozen=True)
 class Score:
-    """The whole self-test; `exhaustive` if every check was put to every mistake."""
+    """The whole self-test; `exhaustive` if every check was put to every mistake.
+
+    `seconds` are those of the clock, zero if a part was done before.
+    """
 
     budget: Budget
     seeds: tuple[int, ...]

@@ -53,6 +53,7 @@ def selftest(
     right = correct_ones() if correct is None else tuple(correct)
     every = _jobs(budget, seeds, right, exhaustive)
     chosen = [job for job in every if not mechanisms or job.mechanism in mechanisms]
+    resumed = record is not None and any(record.get(job) is not None for job in chosen)
     trials: list[Trial] = []
     judged: list[Acquittal] = []
     for number, (job, done) in enumerate(_recorded(chosen, right, jobs, record), 1):
@@ -60,7 +61,8 @@ def selftest(
         judged += done[1]
         if listener is not None:
             listener(job.mechanism, number, len(chosen))
-    seconds = time.perf_counter() - started
+    # What was done before took time of which the clock of this run knows nothing.
+    seconds = 0.0 if resumed else time.perf_counter() - started
     return Score(budget, tuple(seeds), tuple(trials), tuple(judged), seconds, exhaustive)
 
 

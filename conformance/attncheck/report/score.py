@@ -107,7 +107,7 @@ def _said(score: Score) -> Iterator[str]:
         f"{len(score.trials) - len(score.survivors)} of {len(score.trials)} mistakes found, "
         f"{alone} of {len(score.right)} right ones left alone; "
         f"budget {score.budget}, {_named(score.seeds)}; "
-        f"{computing:.0f} s of computing, {score.seconds:.0f} s by the clock"
+        f"{computing:.0f} s of computing" + (f", {score.seconds:.0f} s by the clock" if score.seconds else "")
     )
     for trial in score.survivors:
         yield f"survives  {trial.defect}  seed {trial.seed}: {BY_ID[trial.defect].sentence}"

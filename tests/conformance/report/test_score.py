@@ -28,6 +28,10 @@ def test_a_survivor_makes_the_score_fail_and_is_named_with_its_sentence() -> Non
     assert "; 6 s of computing, 3 s by the clock" in said
 
 
+def test_a_resumed_self_test_says_nothing_of_the_clock() -> None:
+    assert "clock" not in "\n".join(lines(Score("quick", (0,))))
+
+
 def test_an_accusation_is_told_with_its_evidence() -> None:
     assert "accused   an honest one  seed 3: ignores_key_order: off by 2" in lines(a_score())
 
