@@ -70,7 +70,7 @@ def long_sequences_match(subject: Subject, case: Case) -> Trial:
         return NotJudged("rows of it cannot be computed alone")
     if answer.out.dim() <= place or answer.out.shape[place] != case.sizes["q_len"]:
         return NotJudged("the output has another shape, which another check reports")
-    positions = _positions(case)
+    positions = some_positions(case.sizes["q_len"], case.seed)
     actual = answer.out.index_select(place, positions)
     return agree(actual, _rows(subject, truth, positions), f"{len(positions)} rows of the output", TOLERANCE)
 
@@ -85,10 +85,9 @@ def _question(subject: Subject, case: Case) -> Ask:
     )
 
 
-def _positions(case: Case) -> Tensor:
-    """Some rows, those on both sides of 2^16 and the last among them."""
-    length = case.sizes["q_len"]
-    some = torch.randperm(length, generator=torch.Generator().manual_seed(case.seed))[:_ROWS]
+def some_positions(length: int, seed: int) -> Tensor:
+    """Some positions, those on both sides of 2^16 and the last among them."""
+    some = torch.randperm(length, generator=torch.Generator().manual_seed(seed))[:_ROWS]
     edges = [p for p in (0, 2**16 - 1, 2**16, length - 1) if p < length]
     return torch.cat([torch.tensor(edges), some])
 

@@ -7,7 +7,7 @@ import torch
 
 from attncheck.checks.check import NotJudged, Trial, both, check, needs_weights
 from attncheck.checks.comparing import agree
-from attncheck.checks.long import TOLERANCE, takes_float32
+from attncheck.checks.long import TOLERANCE, some_positions, takes_float32
 from attncheck.checks.oracle import in_float64
 from attncheck.model.case import Case, Scalar
 from attncheck.strategies.sizes import LONG
@@ -19,7 +19,6 @@ from attnref.large import sampled_pixels
 
 # Mechanisms whose pixels read from many others, each of which can be asked for alone.
 _READERS = ("non_local", "spatial_self", "criss_cross")
-_PIXELS = 64
 # Twice as wide inputs make logits four times as wide, so that a pixel reads from few others.
 _SHARPER = 2.0
 # So much that one pixel in seven reads from the last row, and whoever forgets it is wrong there.
@@ -62,18 +61,11 @@ def large_maps_match(subject: Subject, case: Case) -> Trial:
     if answer.out.shape != x.shape:
         return NotJudged("the output has another shape, which another check reports")
     flat = x.flatten(2)
-    positions = _positions(flat.shape[2], case.seed)
+    positions = some_positions(flat.shape[2], case.seed)
     expected = _pixels(subject, in_float64(ask), x, positions)
     # What was read is small beside the input that it is added to.
     here, actual = flat[:, :, positions], answer.out.flatten(2)[:, :, positions].double()
     return agree(actual - here, expected - here, f"what {len(positions)} pixels read", TOLERANCE)
-
-
-def _positions(pixels: int, seed: int) -> torch.Tensor:
-    """Some pixels, those on both sides of 2^16 and the last among them."""
-    some = torch.randperm(pixels, generator=torch.Generator().manual_seed(seed))[:_PIXELS]
-    edges = [p for p in (0, 2**16 - 1, 2**16, pixels - 1) if p < pixels]
-    return torch.cat([torch.tensor(edges), some])
 
 
 def _pixels(subject: Subject, ask: Ask, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:

@@ -206,11 +206,7 @@ class Script:
                 "was != state()",
             ),
             "leaves parameters unused": (
-                [
-                    last.replace(out, "before", 1),
-                    f"for name in {unused}:",
-                    "    module.get_parameter(name).normal_()",
-                ],
+                [last.replace(out, "before", 1), f"for n in {unused}: module.get_parameter(n).normal_()"],
                 f"torch.equal({out}, before)",
             ),
             "wrong shape": ([], f"tuple({out}.shape) != {shape}"),

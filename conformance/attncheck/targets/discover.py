@@ -144,13 +144,7 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
     if not first.ran:
         search.last_error = first.error
         if possible and (calling.by_name or rank < 3):
-            # What every name says is believed before a way to call it that runs but has no place for the weights.
-            told = calling.by_name and rank < 1 and possible[0].named
-            # What gets as far as a name that is missing was called in the right layout.
-            nearer = 50 if first.error.startswith(_NO_DTYPE) else 0
-            search.keep(
-                rank + (10 if told else 100 if calling.by_name else 150) - nearer, _guessed(base, possible)
-            )
+            _keep_what_raised(search, _guessed(base, possible), calling, rank, possible[0].named)
         return None
     placed = _results(base, search.target, case)
     if not placed:
@@ -173,6 +167,15 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
             if found is not None:
                 return found
     return None
+
+
+def _keep_what_raised(search: Search, guessed: Found, calling: Calling, rank: float, named: bool) -> None:
+    """Remember a call that raised, in case nothing that runs is likelier."""
+    # What every name says is believed before a way to call it that runs but has no place for the weights.
+    told = calling.by_name and rank < 1 and named
+    # What gets as far as a name that is missing was called in the right layout.
+    nearer = 50 if search.last_error.startswith(_NO_DTYPE) else 0
+    search.keep(rank + (10 if told else 100 if calling.by_name else 150) - nearer, guessed)
 
 
 def _assigned(search: Search, own: Mapping[str, Shape], base: Found, case: Case) -> tuple[Found, list[Guess]]:

@@ -30,6 +30,7 @@ def idle_parameters(built: Any, call: Callable[[], Tensor]) -> tuple[str, ...]:
 def _changes_nothing(parameter: nn.Parameter, call: Callable[[], Tensor], before: Tensor) -> bool:
     kept = parameter.clone()
     try:
+        # The same sums again: what differs by more than `repeats_itself` allows was moved by the parameter.
         parameter.mul_(-0.5).add_(0.25)
         return bool(torch.allclose(call(), before, rtol=1e-9, atol=0, equal_nan=True))
     finally:
