@@ -1,7 +1,7 @@
 """References with one thing changed, and the verdict of one check on them."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -11,9 +11,10 @@ from attncheck.checks import BY_ID as CHECKS
 from attncheck.engine.judging import Known, judge
 from attncheck.engine.plan import cases
 from attncheck.engine.put import InProcess
+from attncheck.model.case import Case
 from attncheck.model.verdict import Verdict
 from attncheck.targets.adapter import Reference
-from attncheck.targets.subject import Subject
+from attncheck.targets.subject import Subject, default_options, rules_of
 from attnref import Mechanism
 from attnref.catalogue import BY_ID as MECHANISMS
 
@@ -52,15 +53,37 @@ def verdict_on(
     instead: Instead | None = None,
     built: Callable[[Any], Any] | None = None,
     seed: int = 1,
+    interface: Mapping[str, Any] | None = None,
+    given: Sequence[Case] | None = None,
 ) -> Verdict:
-    """The verdict of one check on the reference, with a change or without."""
+    """The verdict of one check on the reference, with a change or without.
+
+    `interface` says what differs in the reference's interface, `given` are cases in place of the planned.
+    """
     what = MECHANISMS[mechanism] if isinstance(mechanism, str) else mechanism
-    target = Mutant(what, change=change, instead=instead, built=built)
-    subject = Subject(what, target.interface)
-    planned = cases(CHECKS[check], subject, "quick", seed)
+    like = replace(Reference(what).interface, **(interface or {}))
+    target = Mutant(what, like, change, instead, built)
+    subject = Subject(what, like)
+    planned = cases(CHECKS[check], subject, "quick", seed) if given is None else given
     return judge(CHECKS[check], subject, planned, InProcess(target), Known())
 
 
 @pytest.fixture(scope="session")
 def verdict() -> Callable[..., Verdict]:
     return verdict_on
+
+
+@pytest.fixture(scope="session")
+def case_of() -> Callable[..., Case]:
+    """A case of a mechanism at its base sizes, but for those that are named."""
+
+    def make(mechanism: str, seed: int = 0, interface: Mapping[str, Any] | None = None, **sizes: int) -> Case:
+        what = MECHANISMS[mechanism]
+        subject = Subject(what, replace(Reference(what).interface, **(interface or {})))
+        options = default_options(subject)
+        rules = rules_of(subject, options)
+        complete = rules.complete({**{a: rules.base[a] for a in rules.primary}, **sizes})
+        assert complete is not None, f"{mechanism} allows no such sizes: {sizes}"
+        return Case(complete, options, seed=seed)
+
+    return make
