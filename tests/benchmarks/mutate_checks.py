@@ -20,7 +20,7 @@ import pytest
 import torch
 
 # Neither imports a check: what is loaded before the fork is not loaded by each fork.
-import attncheck.targets.subject
+import attncheck.targets.subject  # noqa: F401
 import attnref.catalogue  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,9 @@ def survives(name: str, tree: ast.Module) -> bool:
         os.dup2(nowhere, 2)
         tests = [str(TESTS / f"test_{name}.py"), str(TESTS / "test_laws.py")]
         # Plain assertions: pytest loads what it rewrites itself, ahead of the changed code.
-        os._exit(int(pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-k", name, *tests])))
+        os._exit(
+            int(pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-k", name, *tests]))
+        )
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

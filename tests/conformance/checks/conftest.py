@@ -61,9 +61,8 @@ def verdict_on(
     `interface` says what differs in the reference's interface, `given` are cases in place of the planned.
     """
     what = MECHANISMS[mechanism] if isinstance(mechanism, str) else mechanism
-    like = replace(Reference(what).interface, **(interface or {}))
-    target = Mutant(what, like, change, instead, built)
-    subject = Subject(what, like)
+    target = Mutant(what, replace(Reference(what).interface, **(interface or {})), change, instead, built)
+    subject = Subject(what, target.interface)
     planned = cases(CHECKS[check], subject, "quick", seed) if given is None else given
     return judge(CHECKS[check], subject, planned, InProcess(target), Known())
 
@@ -73,13 +72,23 @@ def verdict() -> Callable[..., Verdict]:
     return verdict_on
 
 
+def _subject_of(mechanism: str, **interface: Any) -> Subject:
+    what = MECHANISMS[mechanism]
+    return Subject(what, replace(Reference(what).interface, **interface))
+
+
+@pytest.fixture(scope="session")
+def subject_of() -> Callable[..., Subject]:
+    """The subject of a reference, whose interface differs as is said."""
+    return _subject_of
+
+
 @pytest.fixture(scope="session")
 def case_of() -> Callable[..., Case]:
     """A case of a mechanism at its base sizes, but for those that are named."""
 
-    def make(mechanism: str, seed: int = 0, interface: Mapping[str, Any] | None = None, **sizes: int) -> Case:
-        what = MECHANISMS[mechanism]
-        subject = Subject(what, replace(Reference(what).interface, **(interface or {})))
+    def make(mechanism: str, seed: int = 0, **sizes: int) -> Case:
+        subject = _subject_of(mechanism)
         options = default_options(subject)
         rules = rules_of(subject, options)
         complete = rules.complete({**{a: rules.base[a] for a in rules.primary}, **sizes})

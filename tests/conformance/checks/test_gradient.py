@@ -74,7 +74,9 @@ def test_a_gradient_that_is_wrong_for_some_of_the_inputs_shows(verdict, alone):
 @pytest.mark.parametrize("name", ["q", "k", "v"])
 def test_a_wrong_gradient_of_one_input_shows_whichever_it_is(verdict, name):
     def doubles_one(call, built, inputs, options):
-        return call(built, {n: with_gradient_of(t, 2) if n == name else t for n, t in inputs.items()}, options)
+        return call(
+            built, {n: with_gradient_of(t, 2) if n == name else t for n, t in inputs.items()}, options
+        )
 
     assert verdict("input_gradients_match", "scaled_dot_product", instead=doubles_one).outcome == "failed"
 
@@ -108,7 +110,9 @@ def test_no_gradient_is_as_good_as_one_that_is_zero(verdict, case_of):
     empty = [case_of("cross", batch=0)]
 
     assert none.outcome == "passed"
-    assert verdict("input_gradients_match", "cross", instead=stops_the_gradient, given=empty).outcome == "passed"
+    assert (
+        verdict("input_gradients_match", "cross", instead=stops_the_gradient, given=empty).outcome == "passed"
+    )
 
 
 def test_a_gradient_that_is_zero_but_for_roundings_of_float32_is_right(verdict):

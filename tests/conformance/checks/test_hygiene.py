@@ -66,12 +66,12 @@ def remembers_by_address():
     return call
 
 
-def remembers_its_first_length():
-    """Scales by the first number of keys that an instance has met."""
+def remembers_its_first_length(name):
+    """Scales by the first number of queries or of keys that an instance has met."""
     first = {}
 
     def call(inner, built, inputs, options):
-        length = first.setdefault(id(built), (inputs["y"].shape[1], built))[0]
+        length = first.setdefault(id(built), (inputs[name].shape[1], built))[0]
         results = inner(built, inputs, options)
         return {**results, "out": results["out"] * length}
 
@@ -91,12 +91,33 @@ def knows_its_first_instance():
 
 
 def reads_memory_in_order(call, built, inputs, options):
-    plain = {n: t.as_strided(t.shape, contiguous_strides(t), t.storage_offset()) for n, t in inputs.items()}
-    return call(built, plain, options)
+    x = inputs["x"]
+    plain = x.as_strided(x.shape, contiguous_strides(x), x.storage_offset())
+    return call(built, {**inputs, "x": plain}, options)
 
 
 def reads_from_the_start_of_memory(call, built, inputs, options):
-    return call(built, {n: t.as_strided(t.shape, t.stride(), 0) for n, t in inputs.items()}, options)
+    x = inputs["x"]
+    return call(built, {**inputs, "x": x.as_strided(x.shape, x.stride(), 0)}, options)
+
+
+def rounds_what_is_strided(call, built, inputs, options):
+    """As another kernel does, which sums in float32."""
+    out = call(built, inputs, options)["out"]
+    return {"out": out if inputs["x"].is_contiguous() else out.float().double()}
+
+
+def rounds_at_second_sight():
+    """Answers from a cache in float32."""
+    seen = []
+
+    def call(inner, built, inputs, options):
+        out = inner(built, inputs, options)["out"]
+        again = any(first is inputs["x"] for first in seen)
+        seen.append(inputs["x"])
+        return {"out": out.float().double() if again else out}
+
+    return call
 
 
 def refuses_shared_memory(call, built, inputs, options):
@@ -115,10 +136,13 @@ INSTEAD = [
     ("never_mutates_inputs", writes_into_its_input),
     ("output_owns_its_memory", returns_its_input),
     ("sees_new_contents", remembers_by_address()),
-    ("forgets_other_sizes", remembers_its_first_length()),
+    ("forgets_other_sizes", remembers_its_first_length("x")),
+    ("forgets_other_sizes", remembers_its_first_length("y")),
     ("survives_a_deep_copy", knows_its_first_instance()),
     ("survives_its_state_dict", knows_its_first_instance()),
+    ("sees_new_contents", rounds_at_second_sight()),
     ("takes_transposed_inputs", reads_memory_in_order),
+    ("takes_transposed_inputs", rounds_what_is_strided),
     ("takes_channels_last_inputs", reads_memory_in_order),
     ("takes_offset_inputs", reads_from_the_start_of_memory),
     ("takes_expanded_inputs", refuses_shared_memory),
@@ -163,6 +187,21 @@ def test_a_layer_that_has_no_say_is_caught_and_named(verdict):
     finding = verdict("uses_its_parameters", "cross", instead=ignores_its_query_layer).findings[0]
 
     assert finding.actual == "query.weight, query.bias have none"
+
+
+@pytest.mark.parametrize(("sizes", "outcome"), [({"batch": 2}, "failed"), ({"kv_len": 1}, "skipped")])
+def test_where_a_size_is_one_a_layer_may_have_no_say(verdict, case_of, sizes, outcome):
+    given = [case_of("cross", **sizes)]
+
+    found = verdict("uses_its_parameters", "cross", instead=ignores_its_query_layer, given=given)
+
+    assert found.outcome == outcome
+
+
+def test_one_key_is_its_own_half(verdict, case_of):
+    given = [case_of("cross", seed, q_len=1, kv_len=1) for seed in range(2)]
+
+    assert verdict("forgets_other_sizes", "cross", given=given).outcome == "passed"
 
 
 def test_every_check_of_manners_has_an_implementation_that_it_catches():

@@ -1,6 +1,7 @@
 """Contracts and checks belong together: a check for every law, and every reference passes them all."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -8,6 +9,7 @@ import pytest
 
 from attncheck.checks import CHECKS
 from attncheck.checks.check import Check, Trial
+from attncheck.checks.layers import of_layer
 from attncheck.engine.judging import Known, judge
 from attncheck.engine.plan import cases
 from attncheck.engine.put import InProcess
@@ -28,6 +30,12 @@ NEEDS_DROPOUT = {
     "drops_something_in_training",
     "dropout_keeps_the_mean",
     "drops_whole_keys",
+}
+# Layers without which a law says as much: it makes them zero itself, or leaves them as they are.
+NEEDLESS = {
+    "one_key_gives_its_value": ("query", "key", "table"),
+    "zero_position_ignores_pixel_order": ("position",),
+    "zero_key_and_position_pool_the_mean": ("value", "output"),
 }
 BROKEN = [
     pytest.param(mechanism, broken, id=f"{mechanism.id}-{broken.law.id}-{index}")
@@ -89,6 +97,33 @@ def test_the_reference_passes_its_laws_and_passes_or_skips_the_rest_with_a_reaso
         and not (verdict.outcome == "skipped" and verdict.reason and check not in laws)
     }
     assert unexpected == {}
+
+
+def layered(of: str) -> Iterator[tuple[Mechanism, Check, str]]:
+    """Laws of a file that are about layers alone: mechanism, law and each of its layers."""
+    for mechanism in MECHANISMS:
+        for check in (check for check in CHECKS if theme(check) == of):
+            laws = [law for law in mechanism.contract.laws if law.id == check.id]
+            if all(law.parameters for law in laws):
+                yield from ((mechanism, check, layer) for law in laws for layer in law.parameters)
+
+
+@pytest.mark.parametrize("of", [of for of in THEMES if [*layered(of)]])
+def test_a_law_about_layers_says_nothing_of_a_target_that_lacks_one(of, verdict, subject_of):
+    """But for those that hold as well where the layer counts as zero."""
+    unexpected = []
+    for mechanism, check, layer in layered(of):
+        subject = subject_of(mechanism.id)
+        case = next(
+            case
+            for case in cases(check, subject, "quick", 1)
+            if layer in subject.law(check.id, case).parameters
+        )
+        absent = tuple(of_layer(subject.ask(case), layer))
+        outcome = verdict(check.id, mechanism, interface={"absent": absent}, given=[case]).outcome
+        if outcome != ("passed" if layer in NEEDLESS.get(check.id, ()) else "skipped"):
+            unexpected.append((mechanism.id, check.id, layer, outcome))
+    assert unexpected == []
 
 
 def test_no_check_is_skipped_for_every_mechanism():

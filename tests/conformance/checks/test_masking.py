@@ -1,13 +1,8 @@
 """Laws of masks: each is broken by a mask that is forgotten, or that does more than hide."""
 
-from dataclasses import replace
-
 import pytest
 
 from attncheck.checks import masking
-from attncheck.targets.adapter import Reference
-from attncheck.targets.subject import Subject
-from attnref.catalogue import BY_ID
 
 LAWS = [check.id for check in masking.CHECKS]
 
@@ -123,11 +118,7 @@ def test_where_a_call_may_have_one_of_both_it_is_never_given_both(verdict, more)
     assert found.outcome == "passed"
 
 
-def subject_of(mechanism, **interface):
-    return Subject(BY_ID[mechanism], replace(Reference(BY_ID[mechanism]).interface, **interface))
-
-
-def test_a_target_without_a_mask_gets_none(case_of):
+def test_a_target_without_a_mask_gets_none(subject_of, case_of):
     case = case_of("kernel_regression", seed=1)
 
     assert masking.masked(subject_of("kernel_regression"), case) == case
@@ -143,7 +134,7 @@ def test_a_target_without_a_mask_gets_none(case_of):
     ],
 )
 def test_only_a_mask_that_moves_with_its_keys_joins_cases_that_move_them(
-    case_of, mechanism, interface, kind
+    subject_of, case_of, mechanism, interface, kind
 ):
     assert masking.keyed(subject_of(mechanism, **interface), case_of(mechanism, seed=1)).masking == kind
 
@@ -158,7 +149,7 @@ def test_only_a_mask_that_moves_with_its_keys_joins_cases_that_move_them(
         (("full_mask",), "", ""),
     ],
 )
-def test_the_nearest_mask_that_can_be_handed_over_is(kinds, wanted, given):
+def test_the_nearest_mask_that_can_be_handed_over_is(subject_of, kinds, wanted, given):
     assert masking.possible(subject_of("scaled_dot_product", maskings=kinds), wanted) == given
 
 
