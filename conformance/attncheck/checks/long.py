@@ -79,9 +79,8 @@ def _question(subject: Subject, case: Case) -> Ask:
     """A case in float32, with sharp logits and a last key that many rows read."""
     ask = subject.ask(replace(case, dtype="float32", masking=""))
     first = next(name for name, shape in subject.inputs.items() if "q_len" in shape.axes)
-    axis = subject.ties.get("kv_len", "kv_len")
     return subject.along(
-        ask.edit(first, "scale", None, _SHARPER), axis, "put", (case.sizes["kv_len"] - 1, _LAST)
+        ask.edit(first, "scale", None, _SHARPER), subject.keys_axis, "put", (case.sizes["kv_len"] - 1, _LAST)
     )
 
 

@@ -51,7 +51,7 @@ def masked_equals_removed(subject: Subject, case: Case) -> Trial:
     shorter = _shortened(subject, alone, keep)
     padded, short = yield [ask, shorter]
     whole = padded.out.narrow(0, sample, 1)
-    place = subject.output_axis("kv_len") or (None if subject.has("kv_len") else subject.output_axis("q_len"))
+    place = subject.output_axis(subject.keys_axis)
     if place is not None:
         whole = whole.narrow(place, 0, min(keep, whole.shape[place]))
     return agree(whole, short.out, f"sample {sample} with its keys from {keep} on hidden")
@@ -72,7 +72,7 @@ def _taken(subject: Subject, ask: Ask, sample: int) -> Ask:
 
 
 def _shortened(subject: Subject, ask: Ask, keep: int) -> Ask:
-    return subject.along(ask, "kv_len" if subject.has("kv_len") else "q_len", "narrow", keep)
+    return subject.along(ask, subject.keys_axis, "narrow", keep)
 
 
 @check("law", "what is behind a mask has no influence", applies=_law("masked_equals_removed"), rank=11)
@@ -84,9 +84,8 @@ def hidden_keys_have_no_influence(subject: Subject, case: Case) -> Trial:
     ask = subject.ask(masked(subject, case, "last_key_mask"))
     if ask.inputs[str(subject.masking)].kind == "lengths":
         ask = _all_but_last(subject, ask, size)
-    axis = "kv_len" if subject.has("kv_len") else "q_len"
-    place = subject.output_axis("kv_len") or (None if subject.has("kv_len") else subject.output_axis("q_len"))
-    inputs = [(n, p) for n, p in subject.places(ask, axis) if n in subject.inputs]
+    place = subject.output_axis(subject.keys_axis)
+    inputs = [(n, p) for n, p in subject.places(ask, subject.keys_axis) if n in subject.inputs]
     other = ask
     for name, at in inputs:
         other = other.edit(name, "fill_from", at, (size - 1, 40.0 + case.seed % 7))
@@ -143,8 +142,7 @@ def causal_sees_no_future(subject: Subject, case: Case) -> Trial:
         wanted = masked(subject, wanted, "full_mask")
     ask = subject.ask(wanted)
     start = 1 + case.seed % (size - 1)
-    axis = "kv_len" if subject.has("kv_len") else "q_len"
-    later = subject.along(ask, axis, "renew_from", (start, case.seed + 5))
+    later = subject.along(ask, subject.keys_axis, "renew_from", (start, case.seed + 5))
     before, after = yield [ask, later]
     place = subject.output_axis("q_len")
     assert place is not None, "what is causal gives a row for every query"

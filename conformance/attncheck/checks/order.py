@@ -13,7 +13,7 @@ from attncheck.targets.subject import Subject
 
 def keys_stand_alone(subject: Subject) -> str | None:
     """Applies where keys are handed over apart from queries."""
-    if subject.has("kv_len"):
+    if subject.keys_axis == "kv_len":
         return None
     return "queries and keys are one tensor here; follows_query_order judges their order"
 
@@ -91,7 +91,7 @@ def follows_column_order(subject: Subject, case: Case) -> Trial:
 
 def equivariant(subject: Subject, case: Case, axis: str, what: str) -> Trial:
     """An axis of the inputs that is moved moves in the output alike."""
-    ask = subject.ask(keyed(subject, case) if axis == "kv_len" else masked(subject, case))
+    ask = subject.ask(keyed(subject, case) if axis == subject.keys_axis else masked(subject, case))
     ask = replace(ask, train=in_training(subject, case))
     return (yield from equivariant_to(subject, ask, case, axis, what))
 
@@ -131,7 +131,7 @@ def heads_do_not_mix(subject: Subject, case: Case) -> Trial:
 
 
 def _queries_stand_alone(subject: Subject) -> str | None:
-    return "queries and keys are one tensor here" if not subject.has("kv_len") else None
+    return "queries and keys are one tensor here" if subject.keys_axis != "kv_len" else None
 
 
 @check("law", "out(q)[i] == out(q[i])", applies=_law("queries_do_not_mix", _queries_stand_alone), rank=17)
@@ -160,7 +160,7 @@ def _separate(subject: Subject, case: Case, axis: str, what: str) -> Trial:
 
 def _keys_can_be_repeated(subject: Subject) -> str | None:
     laws = subject.laws("ignores_duplicated_keys")
-    if any(subject.has(axis) for law in laws for axis in law.axes):
+    if any(axis not in subject.ties for law in laws for axis in law.axes):
         return None
     return "queries and keys are one tensor here"
 

@@ -73,7 +73,8 @@ def follows_reversal(subject: Subject, case: Case) -> Trial:
         return missing
     turned = on_layers(subject, subject.along(ask, law.axes[0], "flip"), law.parameters, "flip", None, 0)
     before, after = yield [ask, turned]
-    place = subject.output_axis("tokens") or 1
+    place = subject.output_axis("tokens")
+    assert place is not None, "every token has a row of its own"
     return agree(after.out, before.out.flip(place), "the output for reversed tokens")
 
 
@@ -97,7 +98,8 @@ def table_peak_selects_offset(subject: Subject, case: Case) -> Trial:
     peaked = on_layers(subject, ask, law.parameters, "put", (entry, _PEAK), 0)
     others = subject.along(peaked, law.axes[0], "renew_but", (read, case.seed + 47))
     before, after = yield [peaked, others]
-    place = subject.output_axis("tokens") or 1
+    place = subject.output_axis("tokens")
+    assert place is not None, "every token has a row of its own"
     return agree(
         after.out.select(place, reader),
         before.out.select(place, reader),

@@ -124,8 +124,8 @@ def _query_stands_alone(subject: Subject) -> str | None:
 def one_key_gives_its_value(subject: Subject, case: Case) -> Trial:
     """With a single key its weight is one, so neither the query nor the scores matter."""
     law = subject.law("one_key_gives_its_value", case)
-    sizes = dict.fromkeys(law.axes, 1) | {a: 1 for a, b in subject.ties.items() if b in law.axes}
-    case = case.with_sizes(**sizes)
+    # Where queries are keys, one key means one query.
+    case = case.with_sizes(**{a: 1 for axis in law.axes for a in (axis, subject.ties.get(axis, axis))})
     if any(case.options.get(axis, 1) != 1 for axis in ("height", "width")):
         return NotJudged("a window of several rows has several keys")
     ask = subject.ask(case)

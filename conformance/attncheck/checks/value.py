@@ -25,7 +25,7 @@ def with_masks(subject: Subject, case: Case) -> Case:
 
 def squared(subject: Subject, case: Case) -> Case:
     """The case with as many queries as keys, where both can be chosen."""
-    if "q_len" not in case.sizes or "q_len" in (*subject.ties, *subject.interface.fixed):
+    if "q_len" not in case.sizes or "q_len" in subject.interface.fixed:
         return case
     sizes = rules_of(subject, dict(case.options)).complete({**case.sizes, "q_len": case.sizes["kv_len"]})
     return case if sizes is None else replace(case, sizes=sizes)

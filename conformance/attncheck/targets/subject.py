@@ -66,7 +66,12 @@ class Subject:
     @cached_property
     def inputs(self) -> Mapping[str, TensorShape]:
         """What is always handed over: name -> shape of the first role."""
-        return {name: self.signature[roles[0]] for name, roles in self.interface.inputs.items()}
+        return {name: self._roles(name)[0] for name in self.interface.inputs}
+
+    def _roles(self, name: str) -> list[TensorShape]:
+        """The inputs of the reference that a tensor stands for, in the reference's order."""
+        roles = self.interface.inputs[name]
+        return [shape for shape in self.signature.inputs if shape.name in roles]
 
     @cached_property
     def optional(self) -> Mapping[str, TensorShape]:
@@ -94,11 +99,16 @@ class Subject:
     def ties(self) -> Mapping[str, str]:
         """Axes that are the same because one tensor plays several roles: tied axis -> leading axis."""
         tied: dict[str, str] = {}
-        for roles in self.interface.inputs.values():
-            first = self.signature[roles[0]]
-            for other in (self.signature[role] for role in roles[1:]):
+        for name in self.interface.inputs:
+            first, *others = self._roles(name)
+            for other in others:
                 tied |= {b: a for a, b in zip(first.axes, other.axes, strict=True) if a != b}
         return tied
+
+    @property
+    def keys_axis(self) -> str:
+        """The axis along which keys lie: that of the queries where one tensor is both."""
+        return self.ties.get("kv_len", "kv_len")
 
     @property
     def masking(self) -> str | None:

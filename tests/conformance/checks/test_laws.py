@@ -99,6 +99,30 @@ def test_the_reference_passes_its_laws_and_passes_or_skips_the_rest_with_a_reaso
     assert unexpected == {}
 
 
+ROLES = [
+    ("scaled_dot_product", {"x": ("q", "k", "v")}),
+    ("scaled_dot_product", {"x": ("q", "k"), "v": ("v",)}),
+    ("scaled_dot_product", {"x": ("k", "q"), "v": ("v",)}),
+    ("scaled_dot_product", {"x": ("q", "v"), "k": ("k",)}),
+    ("scaled_dot_product", {"q": ("q",), "m": ("k", "v")}),
+    ("multi_head", {"x": ("q", "k", "v")}),
+    ("multi_head", {"x": ("q", "k"), "v": ("v",)}),
+    ("dot_product", {"x": ("queries", "keys"), "v": ("values",)}),
+    ("cross", {"x": ("x", "y")}),
+]
+
+
+@pytest.mark.parametrize(("mechanism", "inputs"), ROLES)
+@pytest.mark.parametrize("of", THEMES)
+def test_the_reference_is_not_accused_where_one_tensor_plays_several_roles(mechanism, inputs, of, subject_of):
+    subject = subject_of(mechanism, inputs=inputs)
+    executor = InProcess(subject.reference)
+    chosen = [loud(check) for check in CHECKS if theme(check) == of]
+    found = [judge(check, subject, cases(check, subject, "quick", 1), executor, Known()) for check in chosen]
+
+    assert [verdict for verdict in found if verdict.outcome not in ("passed", "skipped")] == []
+
+
 def layered(of: str) -> Iterator[tuple[Mechanism, Check, str]]:
     """Laws of a file that are about layers alone: mechanism, law and each of its layers."""
     for mechanism in MECHANISMS:

@@ -39,5 +39,27 @@ def test_an_output_that_is_another_beside_its_weights_is_caught(verdict):
     assert verdict("same_with_weights", "multi_head", instead=doubles_beside_weights).outcome == "failed"
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_an_output_that_is_another_beside_its_weights_in_one_mode_is_caught(verdict, causal):
+    def doubles_in_one_mode(call, built, inputs, options):
+        wrong = options.get("need_weights") and bool(options.get("causal")) == causal
+        results = call(built, inputs, options)
+        return {**results, "out": results["out"] * 2} if wrong else results
+
+    assert verdict("same_with_weights", "multi_head", instead=doubles_in_one_mode).outcome == "failed"
+
+
+def test_a_target_without_a_causal_mode_is_never_asked_for_it(verdict):
+    def has_no_causal_mode(call, built, inputs, options):
+        assert not options.get("causal")
+        return call(built, inputs, options)
+
+    takes = {"takes": ("mask", "need_weights")}
+
+    found = verdict("same_with_weights", "multi_head", instead=has_no_causal_mode, interface=takes)
+
+    assert found.outcome == "passed"
+
+
 def test_every_check_of_modes_has_an_implementation_that_it_catches():
     assert {check.id for check in mode.CHECKS} == {check for check, _ in CHANGES} | {"same_with_weights"}

@@ -76,5 +76,23 @@ def test_a_token_that_reads_itself_alone_is_no_mean(verdict):
     assert verdict("zero_key_gives_the_mean", "relative_position", reads_itself).outcome == "failed"
 
 
+TOGETHER = [
+    ("zero_key_gives_the_mean", {"q": ("q",), "m": ("k", "v")}, "the keys are not handed over alone"),
+    ("zero_key_gives_the_mean", {"x": ("q", "v"), "k": ("k",)}, "no input carries the values"),
+    ("ignores_opposite_rescaling", {"x": ("q", "k"), "v": ("v",)}, "not handed over apart"),
+    ("ignores_opposite_rescaling", {"q": ("q",), "m": ("k", "v")}, "not handed over apart"),
+    ("ignores_shifted_keys", {"q": ("q",), "m": ("k", "v")}, "the keys are not handed over alone"),
+    ("linear_in_values", {"q": ("q",), "m": ("k", "v")}, "the values are not handed over alone"),
+]
+
+
+@pytest.mark.parametrize(("check", "inputs", "reason"), TOGETHER)
+def test_what_cannot_be_changed_alone_is_not_judged(verdict, check, inputs, reason):
+    found = verdict(check, "scaled_dot_product", interface={"inputs": inputs})
+
+    assert found.outcome == "skipped"
+    assert reason in found.reason
+
+
 def test_every_law_of_scores_has_an_implementation_that_breaks_it():
     assert {check.id for check in scores.CHECKS} == {row[0] for row in (*CHANGES, *UNEVEN)}
