@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from attncheck.checks import gates
+from attncheck.checks.check import Mismatch
+from attncheck.strategies.tolerance import RIGHT
 
 
 def is_larger(out, inputs, built):
@@ -79,6 +81,47 @@ def test_a_gate_of_nothing_but_ones_is_no_gate(verdict):
     assert verdict(
         "gate_is_between_zero_and_one", "squeeze_excitation", lambda out, inputs, built: inputs["x"] * 1
     ).findings
+
+
+SHAPED = [
+    ("keeps_sign", "cbam_channel"),
+    ("gate_is_constant_over_space", "cbam_channel"),
+    ("gate_sees_only_mean_and_maximum", "cbam_channel"),
+    ("gate_depends_on_the_maximum", "cbam_channel"),
+    ("gate_depends_on_the_maximum", "cbam_spatial"),
+]
+
+
+@pytest.mark.parametrize(("check", "mechanism"), SHAPED)
+def test_a_gate_of_another_shape_is_not_judged(verdict, check, mechanism):
+    found = verdict(check, mechanism, lambda out, inputs, built: out.flatten(1))
+
+    assert found.outcome == "skipped"
+    assert "the output has another shape" in found.reason
+
+
+@pytest.mark.parametrize("check", ["gate_depends_on_the_input", "gate_depends_on_the_maximum"])
+def test_an_empty_batch_has_no_gate_that_could_depend_on_it(verdict, case_of, check):
+    assert verdict(check, "cbam_channel", given=[case_of("cbam_channel", batch=0)]).outcome == "skipped"
+
+
+@pytest.mark.parametrize("bound", [0.1, 100.0])
+def test_a_bound_is_reached_within_the_tolerance_of_right_values(bound):
+    """Relative to the largest bound, or to one."""
+    wanted = torch.tensor([bound, -bound], dtype=torch.float64)
+    allowed = RIGHT * max(1.0, bound)
+
+    assert gates.at_least(wanted - 0.99 * allowed, wanted, "a bound") is None
+    assert isinstance(gates.at_least(wanted - 1.01 * allowed, wanted, "a bound"), Mismatch)
+    assert isinstance(gates.at_least(wanted * float("nan"), wanted, "a bound"), Mismatch)
+    assert gates.at_least(wanted[:0], wanted[:0], "a bound") is None
+
+
+def test_a_bound_of_another_shape_is_not_reached():
+    found = gates.at_least(torch.ones(3, 1), torch.zeros(3), "a bound")
+
+    assert isinstance(found, Mismatch)
+    assert found.kind == "wrong shape"
 
 
 def test_every_law_of_gates_has_an_implementation_that_breaks_it():

@@ -66,6 +66,33 @@ def test_values_that_are_numbered_know_the_order_of_the_keys(verdict):
     assert verdict("ignores_key_order", "scaled_dot_product", instead=numbers_the_keys).outcome == "failed"
 
 
+FEW = [
+    ("follows_query_order", "multi_head", "q_len", counts_along(1)),
+    ("queries_do_not_mix", "dot_product", "q_len", mixes_along(1)),
+    ("samples_do_not_mix", "cross", "batch", mixes_along(0)),
+]
+
+
+@pytest.mark.parametrize(("check", "mechanism", "axis", "change"), FEW)
+def test_two_are_enough_and_one_says_nothing(verdict, case_of, check, mechanism, axis, change):
+    one, two = ([case_of(mechanism, seed, **{axis: size}) for seed in range(2)] for size in (1, 2))
+
+    assert verdict(check, mechanism, change, given=one).outcome == "skipped"
+    assert verdict(check, mechanism, change, given=two).outcome == "failed"
+
+
+SHAPES = [lambda out, inputs, built: out.sum(), lambda out, inputs, built: out.repeat(2, 2, 1)]
+
+
+@pytest.mark.parametrize("change", SHAPES)
+@pytest.mark.parametrize("check", ["follows_query_order", "queries_do_not_mix", "samples_do_not_mix"])
+def test_an_output_of_another_shape_is_no_matter_of_order(verdict, case_of, check, change):
+    found = verdict(check, "cross", change, given=[case_of("cross")])
+
+    assert found.outcome == "skipped"
+    assert "the output has another shape" in found.reason
+
+
 def test_every_law_of_order_has_an_implementation_that_breaks_it():
     assert {check.id for check in order.CHECKS} == {check for check, _, _ in CHANGES} | {"ignores_key_order"}
 
