@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from attncheck.checks.check import Check
+from attncheck.checks.value import matches_the_reference
 from attncheck.defects import Defect
 from attncheck.diagnosis.naming import name, name_by
 from attncheck.diagnosis.sizes import FAILS, PASSES, Space, learn
@@ -13,8 +14,9 @@ from attncheck.engine.opening import Opened
 from attncheck.engine.put import Executor
 from attncheck.engine.reproducer import reproducer
 from attncheck.engine.request import Request
+from attncheck.model.case import Case
 from attncheck.model.finding import Finding
-from attncheck.model.verdict import Family
+from attncheck.model.verdict import Family, Verdict
 from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.subject import default_options, rules_of
 from attncheck.targets.transforming import BEFORE
@@ -117,13 +119,28 @@ def _sized(
     scripts.sized.add(cause)
     tell("learning at which sizes it fails")
     space = _space(opened)
+    asked, case = _plainest(check, opened, finding.case)
     learned = learn(
-        lambda names: _label(check, opened, finding, names), space, seed=request.seed or 0,
+        lambda names: _label(asked, opened, case, names), space, seed=request.seed or 0,
         budget=_SLOW_LABELS if check.most else _LABELS,
-        known_failing=[{a: finding.case.names[a] for a in (*space.axes, *space.options)}],
+        known_failing=[{a: case.names[a] for a in (*space.axes, *space.options)}],
     )  # fmt: skip
     predicate = learned.get(FAILS)
     return finding if predicate is None else finding.explained(sizes=predicate.text)
+
+
+def _plainest(check: Check, opened: Opened, case: Case) -> tuple[Check, Case]:
+    """What to ask at other sizes: plain values, if they are wrong too.
+
+    A law has conditions of its own: that samples do not mix can be broken only where there are two.
+    """
+    plain = replace(case, dtype=opened.subject.interface.dtype)
+    verdict = _at(matches_the_reference, opened, plain)
+    return (matches_the_reference, plain) if verdict.findings else (check, case)
+
+
+def _at(check: Check, opened: Opened, case: Case) -> Verdict:
+    return judge(check, opened.subject, [case], opened.executor, Known())
 
 
 def _space(opened: Opened) -> Space:
@@ -146,16 +163,15 @@ def _space(opened: Opened) -> Space:
     return Space(axes, free, legal)
 
 
-def _label(check: Check, opened: Opened, finding: Finding, names: Mapping[str, object]) -> str:
+def _label(check: Check, opened: Opened, case: Case, names: Mapping[str, object]) -> str:
     """How the target does at some sizes: "passes", or the kind of failure."""
     subject = opened.subject
-    options = {**finding.case.options, **{o: names[o] for o in finding.case.options if o in names}}
+    options = {**case.options, **{o: names[o] for o in case.options if o in names}}
     rules = rules_of(subject, options)  # type: ignore[arg-type]  # values of options
     sizes = rules.complete({axis: int(str(names[axis])) for axis in rules.primary if axis in names})
     if sizes is None:
         return PASSES
-    case = replace(finding.case, sizes=sizes, options=options)  # type: ignore[arg-type]  # values of options
-    verdict = judge(check, subject, [case], opened.executor, Known())
+    verdict = _at(check, opened, replace(case, sizes=sizes, options=options))  # type: ignore[arg-type]  # values of options
     return verdict.findings[0].kind if verdict.findings else PASSES
 
 
