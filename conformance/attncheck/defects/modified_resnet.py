@@ -3,7 +3,7 @@
 from typing import Any
 
 from torch import Tensor
-from torch.nn import AvgPool2d
+from torch.nn import AvgPool2d, Identity
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from attncheck.defects.defect import Defect, Mistake, made_in
@@ -51,6 +51,25 @@ def _thinned(x: Tensor, stride: int) -> Tensor:
     return x[..., :height:stride, :width:stride]
 
 
+def _only_projected_skips(self: Any, x: Tensor) -> Tensor:
+    block: Any
+    for block in self.stages:
+        main = block.norm(block.main(x))
+        x = (main if isinstance(block.skip, Identity) else main + block.skip(x)).relu()
+    return x
+
+
+def _repeated(self: Any, x: Tensor) -> Tensor:
+    """Every block that keeps its size is the first one of its width."""
+    first: dict[int, Any] = {}
+    block: Any
+    for block in self.stages:
+        if isinstance(block.skip, Identity):
+            block = first.setdefault(x.shape[1], block)
+        x = self.summed(block.norm(block.main(x)), block.skip(x))
+    return x
+
+
 def _unrectified(self: Any, x: Tensor) -> Tensor:
     for layer in list(self.stem)[:-1]:
         x = layer(x)
@@ -78,6 +97,10 @@ DEFECTS: tuple[Defect, ...] = made_in("modified_resnet", (
         ("errata RN-7",), "always", "value", {"summed": lambda self, main, skip: main.relu() + skip}),
     Mistake("skip_missing", "The skip of the blocks is forgotten.",
         ("errata RN-7",), "always", "law", {"summed": lambda self, main, skip: (main + 0 * skip).relu()}),
+    Mistake("only_projected_skips_added", "Blocks that keep their size have no skip; add the input itself.",
+        ("errata RN-7",), "always", "value", {"staged": _only_projected_skips}),
+    Mistake("repeated_blocks_are_one", "The further blocks of a stage are one and the same; each has weights of its own.",
+        ("errata RN-7",), "always", "value", {"staged": _repeated}),
     Mistake("residual_broadcast", "Where the main path is larger than the skip, the skip is one pixel spread out.",
         ("errata RN-7",), "always", "value",
         {"summed": lambda self, main, skip: (main + skip.mean((-2, -1), keepdim=True)).relu()}),

@@ -44,7 +44,7 @@ class ModifiedResnet(nn.Module):
 
     `hidden` is the width of the stem and of the first stage; each of the four stages doubles it.
     `layers` counts the blocks of the stages: (3, 4, 6, 3) bottlenecks make a ResNet-50, and the
-    default is the smallest network that has every kind of block. The map that reaches the head
+    default is a small network that has every kind of block, those that repeat included. The map that reaches the head
     has (height + 1) // 32 rows: an image has at least 31. In training, batch norm needs more than
     one pixel of that map in the whole batch.
     """
@@ -58,7 +58,7 @@ class ModifiedResnet(nn.Module):
         *,
         height: int,
         width: int,
-        layers: tuple[int, int, int, int] = (1, 1, 1, 1),
+        layers: tuple[int, int, int, int] = (2, 3, 1, 1),
         block: Block = "bottleneck",
     ) -> None:
         super().__init__()
