@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from attncheck.checks.check import (
+    Judgement,
     Mismatch,
     NotJudged,
     Trial,
@@ -23,7 +24,7 @@ from attncheck.checks.value import with_masks
 from attncheck.model.case import Case
 from attncheck.strategies.tolerance import ROUNDOFF
 from attncheck.targets.adapter import MEMORY
-from attncheck.targets.ask import Ask
+from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.subject import Subject
 
 
@@ -90,11 +91,42 @@ def bias_gradients_match(subject: Subject, case: Case) -> Trial:
     return (yield from _same_gradients(subject, ask, ("bias",)))
 
 
+@check(
+    "gradient",
+    "training gives the reference's values and gradients",
+    applies=needs_weights,
+    share=0.3,
+    rank=51,
+)
+def trains_like_the_reference(subject: Subject, case: Case) -> Trial:
+    """In training mode, without dropout and with gradients recorded, output and gradients are the reference's too."""
+    if has_dead_rows(subject, case):
+        return NotJudged("a row sees no key")
+    if subject.norms_batches and case.sizes["batch"] == 1:
+        return NotJudged("batch norm learns nothing from one sample")
+    wanted = _inputs(subject)
+    ask = subject.ask(with_masks(subject, case), gradients=wanted)
+    training = replace(ask, train=True)
+    evaluated, trained = yield [ask, training]
+    if _compared(ask, evaluated, expect(subject, ask), wanted) is not None:
+        return NotJudged("eval mode is wrong too, which another check reports")
+    return _compared(training, trained, expect(subject, training), wanted)
+
+
 def _same_gradients(subject: Subject, ask: Ask, names: tuple[str, ...]) -> Trial:
     (answer,) = yield [ask]
-    expected = expect(subject, ask).tensors
-    if agree(answer.out, expected["out"]) is not None:
+    expected = expect(subject, ask)
+    if agree(answer.out, expected.out) is not None:
         return NotJudged("the values are wrong, which another check reports")
+    return _compared(ask, answer, expected, names)
+
+
+def _compared(ask: Ask, answer: Answer, reference: Answer, names: tuple[str, ...]) -> Judgement:
+    """The output, and each gradient that the reference has."""
+    judgement = agree(answer.out, reference.out, "the output in training mode" if ask.train else "the output")
+    if judgement is not None:
+        return judgement
+    expected = reference.tensors
     for name in names:
         wanted, given = expected.get(f"grad.{name}"), answer.tensors.get(f"grad.{name}")
         if wanted is None:
@@ -184,6 +216,7 @@ CHECKS = (
     input_gradients_match,
     parameter_gradients_match,
     bias_gradients_match,
+    trains_like_the_reference,
     gradients_do_not_mix,
     dead_rows_leave_gradients_finite,
 )

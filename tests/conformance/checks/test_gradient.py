@@ -25,7 +25,17 @@ def stops_the_gradient(call, built, inputs, options):
     return call(built, {**inputs, "y": inputs["y"].detach()}, options)
 
 
+def forgets_a_part_while_it_learns(out, inputs, built):
+    return out / 2 if built.training and out.requires_grad else out
+
+
+def learns_twice_as_fast_in_training(out, inputs, built):
+    return out + (out - out.detach()) if built.training else out
+
+
 CHANGES = [
+    ("trains_like_the_reference", "non_local", forgets_a_part_while_it_learns),
+    ("trains_like_the_reference", "cbam_block", learns_twice_as_fast_in_training),
     ("input_gradients_match", "scaled_dot_product", doubles_the_gradient),
     ("parameter_gradients_match", "cross", doubles_the_gradient),
     ("bias_gradients_match", "scaled_dot_product", doubles_the_gradient),
