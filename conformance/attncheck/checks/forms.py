@@ -1,13 +1,16 @@
-"""The other forms in which a mask may be handed over: valid lengths, and masks without a heads axis."""
+"""The other forms in which inputs may be handed over: valid lengths, masks without heads, one tensor for several."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from attncheck.checks.check import NotJudged, Trial, both, check, needs_weights
 from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked
 from attncheck.checks.oracle import expect
+from attncheck.checks.value import with_masks
 from attncheck.model.case import Case
-from attncheck.targets.subject import Subject
+from attncheck.targets.subject import Subject, rank_for, rules_of, without_heads
+from attnref._signature import TensorShape
 
 
 def _takes_lengths_too(subject: Subject) -> str | None:
@@ -50,13 +53,50 @@ def masks_of_lower_rank_match(subject: Subject, case: Case) -> Trial:
         # As many samples as heads: a mask of heads fits where one of samples belongs.
         case = case.with_sizes(batch=case.sizes.get("heads", case.sizes["batch"]))
     ask = subject.ask(masked(subject, case, "random_mask"))
-    dims = min(subject.optional["mask"].ranks, key=len)
-    lower = replace(ask.inputs["mask"], shape=tuple(dim.size(case.names) for dim in dims))
-    ask = replace(ask, inputs={**ask.inputs, "mask": lower})
+    ask = without_heads(subject, ask, case)
     (answer,) = yield [ask]
     if answer.trouble is not None:
         return NotJudged(f"the target takes no such mask: {answer.trouble}")
-    return agree(answer.out, expect(subject, ask).out, f"the output for a mask of rank {len(dims)}")
+    return agree(
+        answer.out, expect(subject, ask).out, f"the output for a mask of rank {len(ask.inputs['mask'].shape)}"
+    )
 
 
-CHECKS = (lengths_match_the_reference, masks_of_lower_rank_match)
+def _takes_several(subject: Subject) -> str | None:
+    several = [n for n, shape in subject.inputs.items() if shape.kind == "float"]
+    return None if len(several) > 1 else "the target takes one tensor"
+
+
+@check(
+    "value", "one tensor may stand for several inputs", applies=both(needs_weights, _takes_several),
+    share=0.3, rank=42,
+)  # fmt: skip
+def one_tensor_for_several_matches(subject: Subject, case: Case) -> Trial:
+    """Queries that are the keys, and the values too where they fit: the output is the reference's."""
+    inputs = {n: shape for n, shape in subject.inputs.items() if shape.kind == "float"}
+    alike = _of_one_size(subject, inputs, case)
+    if alike is None:
+        return NotJudged("no two inputs can have one shape")
+    ask = subject.ask(with_masks(subject, alike))
+    first = ask.inputs[next(iter(inputs))]
+    ask = replace(ask, inputs={**ask.inputs, **dict.fromkeys(inputs, first)}, scenario="as_one")
+    (answer,) = yield [ask]
+    return agree(answer.out, expect(subject, ask).out, "the output for one tensor in several places")
+
+
+def _of_one_size(subject: Subject, inputs: Mapping[str, TensorShape], case: Case) -> Case | None:
+    """The case with the axes of all inputs as long as those of the first; None if they cannot be."""
+    first, *others = inputs.values()
+    wanted = rank_for(first, case.sizes, case.options)
+    pairs: list[tuple[str, str]] = []
+    for shape in others:
+        dims = next((dims for dims in shape.ranks if len(dims) == len(wanted)), ())
+        pairs += [(a.axis, b.axis) for a, b in zip(wanted, dims, strict=False) if a.axis and b.axis]
+    rules = rules_of(subject, dict(case.options))
+    sizes = rules.complete({**case.sizes, **{b: case.sizes[a] for a, b in pairs}})
+    if sizes is None or len(pairs) < len(others) * len(wanted) or any(sizes[a] != sizes[b] for a, b in pairs):
+        return None
+    return replace(case, sizes=sizes)
+
+
+CHECKS = (lengths_match_the_reference, masks_of_lower_rank_match, one_tensor_for_several_matches)

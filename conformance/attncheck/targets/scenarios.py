@@ -20,6 +20,13 @@ def _call(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> 
     return adapter.call(built, inputs, ask.options)
 
 
+def _as_one(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """Call with one tensor wherever two inputs hold the same numbers."""
+    first = next(iter(inputs.values()))
+    shared = {n: first if torch.equal(t, first) else t for n, t in inputs.items()}
+    return adapter.call(built, shared, ask.options)
+
+
 def _twice(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
     """The same call two times; the second result comes back as `again`."""
     first = {n: t.clone() for n, t in adapter.call(built, inputs, ask.options).items()}
@@ -103,6 +110,7 @@ def _with_grad(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask
 
 SCENARIOS: Mapping[str, Scenario] = {
     "call": _call,
+    "as_one": _as_one,
     "twice": _twice,
     "reseeded": _reseeded,
     "refilled": _refilled,

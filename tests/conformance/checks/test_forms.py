@@ -1,4 +1,4 @@
-"""Forms of masks: each is broken by an implementation that reads another form the same way."""
+"""Forms of inputs: each is broken by an implementation that reads another form the same way."""
 
 from dataclasses import replace
 
@@ -50,6 +50,31 @@ def test_a_mask_of_rank_three_read_as_heads_is_caught(verdict):
     found = verdict("masks_of_lower_rank_match", "multi_head", instead=reads_samples_as_heads)
 
     assert found.outcome == "failed"
+
+
+def doubles_keys_that_are_the_queries(call, built, inputs, options):
+    names = ("queries", "keys") if "queries" in inputs else ("query", "key")
+    if inputs[names[0]] is inputs[names[1]]:
+        inputs = {**inputs, names[1]: inputs[names[1]] * 2}
+    return call(built, inputs, options)
+
+
+@pytest.mark.parametrize("mechanism", ["multi_head", "dot_product", "additive", "kernel_regression"])
+def test_a_path_of_its_own_for_one_tensor_is_caught(verdict, mechanism):
+    found = verdict("one_tensor_for_several_matches", mechanism, instead=doubles_keys_that_are_the_queries)
+
+    assert found.outcome == "failed"
+
+
+@pytest.mark.parametrize("mechanism", ["scaled_dot_product", "cross", "kernel_regression", "dot_product"])
+def test_the_reference_takes_one_tensor_for_several(verdict, mechanism):
+    assert verdict("one_tensor_for_several_matches", mechanism).outcome == "passed"
+
+
+def test_a_target_of_one_tensor_is_not_asked_for_several(verdict):
+    found = verdict("one_tensor_for_several_matches", "squeeze_excitation")
+
+    assert (found.outcome, found.reason) == ("skipped", "the target takes one tensor")
 
 
 def test_the_reference_reads_every_form(verdict):
