@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from attncheck.checks.check import Check, Mismatch, NotJudged, Trial, check
 from attncheck.checks.comparing import agree
-from attncheck.checks.masking import masked
+from attncheck.checks.masking import masked, shortened
 from attncheck.model.case import Case
 from attncheck.model.recipe import Layout
 from attncheck.targets.ask import Ask
@@ -67,10 +67,10 @@ def _halved(subject: Subject, case: Case, ask: Ask) -> Ask:
     )
     if axis in subject.constructor_axes:
         axis = "batch"
-    shorter = subject.along(ask, axis, "narrow", max(1, case.sizes.get(axis, 1) // 2))
-    if axis == "kv_len":
-        shorter = subject.along(shorter, "q_len", "narrow", max(1, case.sizes["q_len"] // 2))
-    return shorter
+    half = max(1, case.sizes.get(axis, 1) // 2)
+    if axis != "kv_len":
+        return subject.along(ask, axis, "narrow", half)
+    return subject.along(shortened(subject, ask, half), "q_len", "narrow", max(1, case.sizes["q_len"] // 2))
 
 
 @check("hygiene", "the output is memory of its own", rank=64, asks="memory")
@@ -163,9 +163,9 @@ def registers_its_parameters(subject: Subject, case: Case) -> Trial:
     yield []
     if subject.interface.lacking:
         return Mismatch(
-            "all weights of the mechanism among parameters()",
+            "every weight of the mechanism among parameters(), once",
             subject.interface.lacking,
-            kind="registers too little",
+            kind="registers other weights",
         )
     return None
 

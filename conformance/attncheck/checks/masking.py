@@ -48,7 +48,7 @@ def masked_equals_removed(subject: Subject, case: Case) -> Trial:
     sample = case.seed % case.sizes["batch"]
     keep = _visible(subject, ask, sample)
     alone = _taken(subject, ask.without(str(subject.masking)), sample)
-    shorter = _shortened(subject, alone, keep)
+    shorter = shortened(subject, alone, keep)
     padded, short = yield [ask, shorter]
     whole = padded.out.narrow(0, sample, 1)
     place = subject.output_axis(subject.keys_axis)
@@ -71,8 +71,11 @@ def _taken(subject: Subject, ask: Ask, sample: int) -> Ask:
     return subject.along(ask, "batch", "take", sample)
 
 
-def _shortened(subject: Subject, ask: Ask, keep: int) -> Ask:
-    return subject.along(ask, subject.keys_axis, "narrow", keep)
+def shortened(subject: Subject, ask: Ask, keep: int) -> Ask:
+    """The question with only the first keys, and no length beyond them."""
+    ask = subject.along(ask, subject.keys_axis, "narrow", keep)
+    lengths = [name for name, recipe in ask.inputs.items() if recipe.kind == "lengths"]
+    return ask.edit(lengths[0], "at_most", None, keep) if lengths else ask
 
 
 @check("law", "what is behind a mask has no influence", applies=_law("masked_equals_removed"), rank=11)

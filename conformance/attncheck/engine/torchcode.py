@@ -120,6 +120,7 @@ _WORDS: Mapping[str, Words] = {
     "mean": lambda n, e, _, __: f"{n}.mean({e.axis}, keepdim=True).expand_as({n})",
     "scale": lambda n, e, _, __: f"{n} * {_number(e)}",
     "add": lambda n, e, _, __: f"{n} + {_number(e)}",
+    "at_most": lambda n, e, _, __: f"{n}.clamp(max={int(_number(e))})",
     "zero": lambda n, _, __, ___: f"torch.zeros_like({n})",
     "identity": lambda n, _, __, ___: f"torch.eye(*{n}.shape, dtype={n}.dtype)",
     "renew": lambda n, _, __, ___: f"torch.randn_like({n})",

@@ -32,6 +32,7 @@ class Edit:
     mean        d     -        every entry of axis d becomes the mean along it
     scale       -     factor
     add         -     number added to every entry
+    at_most     -     number that no entry is to exceed
     shift       d     seed: the same random slice is added at every entry of axis d
     zero        -     -
     identity    -     -          ones on the diagonal of a matrix

@@ -274,6 +274,7 @@ _EDITS: Mapping[str, Callable[[torch.Tensor, Edit, Recipe], torch.Tensor]] = {
     "mean": lambda t, e, r: t.mean(_axis(e), keepdim=True).expand(t.shape).clone(),
     "scale": lambda t, e, r: t * _number(e),
     "add": lambda t, e, r: t + _number(e),
+    "at_most": lambda t, e, r: t.clamp(max=int(_number(e))),
     "shift": _shift,
     "zero": lambda t, e, r: zeros(t.shape, dtype=t.dtype, device=_CPU),
     "renew": lambda t, e, r: _fresh(t, r, _number(e)),

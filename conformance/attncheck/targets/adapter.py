@@ -34,7 +34,7 @@ class Interface:
     free        axes whose size the target lets one choose apart from the others
     loads       whether the reference's weights can be put into the target
     shared      how many heads of keys and values there are, where each serves several heads of queries
-    lacking     what of the reference's weights the target cannot have; empty if nothing
+    lacking     in what the target's weights cannot be the reference's: too few, or each several times; empty if nothing
     is_module   whether the target has modes, or is a plain function
     gives       outputs that come back
     varies      axes over which an optional input may vary, where they are not all of them

@@ -1,5 +1,6 @@
 """Which weight is which in a target that differs from the reference: by what its weights do."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from attncheck.targets.bench import Bench
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hypotheses import Guess
+from attncheck.targets.layers import Shape, squeezed
 from attncheck.targets.trying import built_at, first_case, subject_of
 from attnref import Mechanism
 
@@ -130,7 +132,8 @@ def with_lacking(found: Found, target: Any, mechanism: Mechanism) -> Found:
     # Each tensor once, under however many names it is registered.
     own = {name: tuple(parameter.shape) for name, parameter in built.named_parameters()}
     reference = parameter_shapes(mechanism, {**case.names, **found.fixed})
-    return replace(found, lacking=lacking_parameters(own, reference, case.sizes.get("heads", 1)))
+    lacking = lacking_parameters(own, reference, case.sizes.get("heads", 1))
+    return replace(found, lacking=lacking or doubled_parameters(own, reference))
 
 
 def lacking_parameters(
@@ -138,11 +141,7 @@ def lacking_parameters(
 ) -> str:
     """What a target lacks whose weights are too few to be the reference's, however they are arranged."""
     have = sum(torch.Size(shape).numel() for shape in own.values())
-    weights = {
-        n: torch.Size(s).numel()
-        for n, s in reference.items()
-        if not n.endswith("bias") and "running" not in n
-    }
+    weights = {n: torch.Size(s).numel() for n, s in reference.items() if not _is_beside(n)}
     projections = [weights.get(f"{role}.weight", 0) for role in ("query", "key", "value")]
     # An output layer may be left out, and one head of keys and values may serve all of queries.
     needed = (
@@ -153,6 +152,22 @@ def lacking_parameters(
     if have >= needed:
         return ""
     return f"{have} numbers are registered as parameters, where at least {needed} must be"
+
+
+def doubled_parameters(own: Mapping[str, Shape], reference: Mapping[str, Shape]) -> str:
+    """What a target has several times, if it is every weight of the reference: one of each serves all places."""
+    mine, theirs = (
+        Counter(squeezed(shape) for name, shape in shapes.items() if not _is_beside(name))
+        for shapes in (own, reference)
+    )
+    times = {mine[shape] / count for shape, count in theirs.items()}
+    if mine.keys() != theirs.keys() or len(times) != 1 or min(times) not in (2, 3, 4):
+        return ""
+    return f"every weight is registered {min(times):.0f} times, each under a name of its own, where one serves all"
+
+
+def _is_beside(name: str) -> bool:
+    return name.endswith("bias") or "running" in name
 
 
 def separates_samples(found: Found, target: Any, case: Case) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from attncheck.targets.discover import discover
 from attncheck.targets.found import Found
 from attncheck.targets.hypotheses import Guess
-from attncheck.targets.probing import acts_its_roles, lacking_parameters, stands_apart
+from attncheck.targets.probing import acts_its_roles, doubled_parameters, lacking_parameters, stands_apart
 from attncheck.targets.trying import case_for
 from attnref.catalogue import BY_ID
 
@@ -78,4 +78,15 @@ def test_too_few_registered_numbers_are_counted() -> None:
     assert lacking_parameters({"w": (108,)}, reference, 2) == ""
     assert lacking_parameters({"w": (50,)}, reference, 2) == (
         "50 numbers are registered as parameters, where at least 72 must be"
+    )
+
+
+def test_a_perceptron_for_each_of_two_places_is_one_too_many() -> None:
+    shared = {"fc.0.weight": (2, 8), "fc.2.weight": (8, 2)}
+    twice = {f"{place}.{name}": shape for place in ("mean", "max") for name, shape in shared.items()}
+
+    assert doubled_parameters(shared, shared) == ""
+    assert doubled_parameters({**twice, "extra.weight": (3, 3)}, shared) == ""
+    assert doubled_parameters({**twice, "mean.fc.0.bias": (2,)}, shared) == (
+        "every weight is registered 2 times, each under a name of its own, where one serves all"
     )
