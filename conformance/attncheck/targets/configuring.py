@@ -33,6 +33,19 @@ def _words(node: ast.expr) -> Iterator[str]:
             yield part.value
 
 
+def fields_read(target: Callable[..., Any], argument: str) -> set[str]:
+    """The fields of a configuration that a constructor reads."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(target.__init__)))
+    except (OSError, TypeError, ValueError, SyntaxError):
+        return set()
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == argument
+    }
+
+
 def defaults_said(target: Callable[..., Any], parameter: inspect.Parameter) -> dict[str, str]:
     """The fields of the configuration that a target is made for, as expressions of their defaults."""
     for kind in _configurations(target, parameter):

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attncheck.targets.adapter import signature_of
-from attncheck.targets.configuring import defaults_said, words_read
+from attncheck.targets.configuring import defaults_said, fields_read, words_read
 from attncheck.targets.names import ARGUMENTS, CAUSAL, KV_HEADS, ZERO, axes_for, is_dropout, layer_role
 from attnref import Mechanism
 
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
            "max_position_embeddings", "n_positions", "max_tokens", "sequence_length")  # fmt: skip
 RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size")
-WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size")
+WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size", "resolution",
+           "grid_size", "grid", "feat_size", "map_size", "fmap_size", "input_size", "patch_grid", "hw")  # fmt: skip
 FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp": "head_dim ** 0.5",
            "scale_factor": "head_dim ** -0.5", "norm_factor": "head_dim ** 0.5"}  # fmt: skip
 INNER = ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "qkv_features", "hidden_dim", "proj_dim", "d_inner",
@@ -41,6 +42,8 @@ _CONSTANTS = ("True", "0.0", "None", "1")
 _LEAST_CONFIG = "SimpleNamespace(_attn_implementation='eager')"
 # Neither int() nor round() of channels times this ratio is anything but channels // reduction.
 _RATIO = "(channels // reduction + 0.25) / channels"
+_WINDOW = "(height, tokens // height)"
+_LARGEST_BLOCK = 64
 _MOST = 150
 
 
@@ -93,6 +96,9 @@ def _choices(
     """Expressions for one argument with their costs; None leaves it at its default."""
     required = parameter.default is parameter.empty
     told = _by_meaning(parameter, mechanism, axes)
+    if told is not None and told[0] == _WINDOW:
+        # One number may be the side of a square, or count the tokens of a sequence.
+        return [(_WINDOW, 0.0), ("tokens", 0.4), ("height", 0.5)]
     if told is not None:
         expression, cost_of_default = told
         left = [] if required or cost_of_default is None else [(None, cost_of_default)]
@@ -107,10 +113,12 @@ def _choices(
         found = _squeezed(parameter, found)
     if name in INNER and {"heads", "head_dim"} <= set(axes):
         found.insert(0, ("heads * head_dim", 0.0))
+    if required and likely[:1] == ["heads"] and "head" in name:
+        # With one head for want of another number, what heads do to each other would go unseen.
+        return found
     if required:
         found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
-        # With one head for want of another number, what heads do to each other would go unseen.
-        return found if likely[:1] == ["heads"] else [*found, *((c, 3.0) for c in _CONSTANTS)]
+        return [*found, *((c, 3.0) for c in _CONSTANTS)]
     if not (_is_size(parameter) or found[:1] == [(_RATIO, 0.0)]) or not found:
         return [(None, 0.0)]
     return [*found[:2], (None, 0.6)]
@@ -134,18 +142,21 @@ def _by_meaning(
         return name, 0.5
     if name in KV_HEADS and "heads" in axes:
         return "heads", 0.5
+    if name == "block_size" and isinstance(default, int) and default <= _LARGEST_BLOCK:
+        # What is worked through at a time, not the longest there can be.
+        return None
     if name in LENGTHS and "q_len" in signature_of(mechanism).axes:
         # A table or a mask as long as the longest sequence.
         return "max(q_len, kv_len)", 0.5
     if name in WINDOWS and "height" in options and "tokens" in axes:
-        return "(height, tokens // height)", None
+        return _WINDOW, None
     if name in KERNELS and "branches" in axes:
         return "list(range(3, 3 + 2 * branches, 2))", 0.5
     if name in BLOCKS and mechanism.id == "modified_resnet":
-        return "(1, 1, 1, 1)", None
+        return "(2, 3, 1, 1)", None
     if name in RESOLUTIONS and mechanism.id == "modified_resnet":
-        # The reference rounds up where CLIP rounds down: a map of 32·n - 1 pixels has n left.
-        return "height + 1", 0.5
+        # The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
+        return "(height + 1) // 32 * 32", 0.5
     if name in FACTORS and "head_dim" in axes:
         return FACTORS[name], 0.2
     return None
@@ -207,7 +218,7 @@ def _combined(
     for cost, repeated, combination in ranked[: 2 * _MOST]:
         arguments = {n: e for n, (e, _) in zip(names, combination, strict=True) if e is not None}
         takes = tuple(e for e in ("causal", "bias", "dropout") if e in arguments.values())
-        takes += ("height",) if any(e.startswith("(height") for e in arguments.values()) else ()
+        takes += ("height",) if {_WINDOW, "height"} & set(arguments.values()) else ()
         yield Construction(
             {**arguments, **given}, cost, takes=takes, repeated=repeated, assigned=tuple(arguments.values())
         )
@@ -218,10 +229,14 @@ def _as_config(
 ) -> Construction:
     """Every name that a size goes by in published configurations, as fields of one object."""
     fields: dict[str, str] = {}
+    # A size that has a field of its own name is no other field's.
+    own = fields_read(target, parameter.name)
     for names, meanings in ARGUMENTS.items():
-        axis = next((a for a in meanings if a in axes), None)
+        axis = next((a for a in meanings if a in axes and a not in own), None)
+        axis = axis or next((a for a in meanings if a in axes), None)
         if axis:
             fields |= {n: axis for n in names if n not in fields}
+    fields |= {name: name for name in own if name in axes}
     fields |= dict.fromkeys(ZERO, "dropout")
     if "q_len" in signature_of(mechanism).axes:
         fields |= dict.fromkeys(LENGTHS, "max(q_len, kv_len)")

@@ -66,6 +66,9 @@ def _patterns(
 ) -> Iterator[tuple[str, float]]:
     """Patterns that turn a reference tensor into one of the shape `mine`, each with a cost."""
     _, shape = wanted
+    if "{}" in name and wanted[0] == "table":
+        yield from _table_per_head(mine, shape)
+        return
     if "{}" in name:
         yield from _per_head(mine, shape, path, heads)
         return
@@ -83,6 +86,8 @@ def _patterns(
     if len(shape) == 2 and not kernel and squeezed(mine) == squeezed(shape[::-1]):
         # Kernels of convolutions have one order.
         yield "o i -> i o", (1.5 if shape[0] == shape[1] else 0.0)
+    if len(shape) > 2:
+        yield from _unfolded(mine, shape)
     if len(shape) == 2 and len(mine) == 3 and heads:
         yield from _split_heads(mine, shape, path, heads)
     if (
@@ -93,6 +98,16 @@ def _patterns(
         and mine == (heads, shape[0] // heads)
     ):
         yield "", 0.0
+
+
+def _unfolded(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:
+    """A kernel as a matrix over the patches that `unfold` gives: channels first, then the window's pixels."""
+    axes = " ".join("iklm"[: len(shape) - 1])
+    rows, columns = shape[0], elements(shape[1:])
+    if mine == (rows, columns):
+        yield f"o {axes} -> o ({axes})", 0.2
+    elif mine == (columns, rows):
+        yield f"o {axes} -> ({axes}) o", 0.4
 
 
 def _split_heads(mine: Shape, shape: Shape, path: str, heads: int) -> Iterator[tuple[str, float]]:
@@ -106,6 +121,13 @@ def _split_heads(mine: Shape, shape: Shape, path: str, heads: int) -> Iterator[t
         for target in ("h d o", "o h d", "h o d", "d h o"):
             if tuple(named[a] for a in target.split()) == mine:
                 yield f"o (h d) -> {target}", 0.2
+
+
+def _table_per_head(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:
+    """A column of the table for each head, counted from either end."""
+    if squeezed(mine) == squeezed(shape[::-1]):
+        yield "o i -> i o", 0.0
+        yield "flip o i -> i o", 0.1
 
 
 def _per_head(mine: Shape, shape: Shape, path: str, heads: int | None) -> Iterator[tuple[str, float]]:

@@ -106,7 +106,7 @@ class FoundAdapter:
             ranks=found.ranks,
             is_module=found.is_class,
             gives=("out", "weights") if found.weights is not None else ("out",),
-            varies={role: mask.varies} if mask else {},
+            varies={role: mask.varies} if mask and not mask.lower else {},
             maskings=mask.maskings if mask else (),
             exclusive=found.exclusive,
             prefixes_only=bool(mask and mask.polarity == "lengths"),

@@ -35,6 +35,10 @@ def layers(shapes: Mapping[str, Shape]) -> list[Layer]:
         if match and not match.group(1):
             path = ""
         grouped.setdefault(path, {})[leaf] = (name, shape)
+    for tensors in grouped.values():
+        if list(tensors) == ["bias"]:
+            # What is called a bias and belongs to no weight may be a tensor of any kind: a table of biases, say.
+            tensors["weight"] = tensors.pop("bias")
     return [Layer(path, tensors) for path, tensors in grouped.items()]
 
 

@@ -1,4 +1,4 @@
-"""Sizes at which a target is not what was found: those its constructor refuses, and those without output layer."""
+"""Sizes at which a target is not what was found: refused ones, those without output layer, the least of a squeeze."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ from torch import nn
 from attncheck.strategies.sizes import Rules, value
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
+from attncheck.targets.layers import learned_shapes
 from attncheck.targets.subject import default_options, rules_of
 from attncheck.targets.trying import built_at, case_for, subject_of
 from attnref import Mechanism
@@ -18,6 +19,7 @@ Sizes = Mapping[str, int]
 _STEPS = (2, 4, 8, 16, 32, 64)
 _MOST = 80
 _OUTPUT = "output.weight"
+_SQUEEZE = "squeeze.weight"
 _WIDTHS = ("head_dim", "v_dim", "model_dim", "query_size", "key_size", "value_size")
 _SQUARE = "heads == 1 and v_dim == model_dim"
 
@@ -89,3 +91,17 @@ def with_vanishing_output(found: Found, target: Any, mechanism: Mechanism) -> Fo
     ):
         return found
     return replace(found, unprojected=_SQUARE)
+
+
+def with_least_reduced(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The adapter with the fewest maps that a squeeze leaves, where the target says so nowhere but in its shapes."""
+    placed = [p for p in found.placements if p.roles == (_SQUEEZE,)]
+    if not placed or "least_reduced" not in found.derived:
+        return found
+    # So few channels that nothing but the least is left of them.
+    case = case_for(found, mechanism, {"channels": 1, "groups": 1, "reduction": 64})
+    built = built_at(FoundAdapter(found, target), case.names) if case is not None else None
+    if not isinstance(built, nn.Module):
+        return found
+    shape = learned_shapes(built).get(placed[0].target)
+    return replace(found, derived={**found.derived, "least_reduced": str(shape[0])}) if shape else found

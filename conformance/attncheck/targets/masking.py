@@ -6,14 +6,26 @@ from dataclasses import replace
 from typing import Any
 
 from attncheck.targets.adapter import signature_of
+from attncheck.targets.bench import Bench
 from attncheck.targets.calling import parameters_of
 from attncheck.targets.documentation import documented_ranks, tells_ranks_apart
 from attncheck.targets.found import Found
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hiding import hides
 from attncheck.targets.masks import MaskForm, forms
 from attncheck.targets.names import BIASES, is_mask, is_padding
+from attncheck.targets.subject import without_heads
 from attncheck.targets.tapping import function_of
-from attncheck.targets.trying import Try, agrees, attempt, case_for, first_case
+from attncheck.targets.trying import (
+    Try,
+    agrees,
+    attempt,
+    case_for,
+    expected_of,
+    first_case,
+    gap_between,
+    subject_of,
+)
 from attnref import Mechanism
 
 # Sizes at which many a mix-up of axes goes unseen.
@@ -43,7 +55,10 @@ def with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
             spoken = _of_documented_rank(candidates, form, target)
             if spoken is not form:
                 return _with_polarity(_masked(found, spoken), spoken)
-            return _with_polarity(_also_per_query(tried, form, target, mechanism), form)
+            also = _also_without_heads(
+                _also_per_query(tried, form, target, mechanism), form, target, mechanism
+            )
+            return _with_polarity(also, form)
         ranked.append((trial.gap, index, tried))
     if not ranked:
         return _with_mask_at_coincidences(found, target, mechanism, candidates)
@@ -114,6 +129,19 @@ def _also_per_query(found: Found, form: MaskForm, target: Any, mechanism: Mechan
     # It means to take such lengths, and takes them where sizes coincide.
     case = case_for(tried, mechanism, COINCIDENT, masking="random_mask")
     return tried if case is not None and attempt(tried, target, case).ran else found
+
+
+def _also_without_heads(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> Found:
+    """The same with masks that lack the heads axis, if they are read as those of samples where sizes differ."""
+    case = first_case(found, mechanism, masking="random_mask")
+    if form.axes != ("batch", "heads", "q_len", "kv_len") or form.folded or case is None:
+        return found
+    tried = replace(found, mask=replace(form, lower=True))
+    subject = subject_of(tried, mechanism)
+    ask = without_heads(subject, subject.ask(case), case)
+    answer = Bench(FoundAdapter(tried, target)).perform(ask)
+    fits = answer.trouble is None and agrees(gap_between(answer.out, expected_of(subject, ask)["out"]))
+    return tried if fits else found
 
 
 def _masked(found: Found, form: MaskForm) -> Found:

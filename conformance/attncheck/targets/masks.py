@@ -17,6 +17,7 @@ class MaskForm:
     axes       axes of what the target takes, such as ("batch", "kv_len")
     polarity   "true attends", "true ignores", "additive", "one attends", "lengths"
     folded     whether batch and heads are one axis
+    lower      whether a mask may lack the heads axis, and belongs to all heads of its sample then
     """
 
     argument: str
@@ -24,6 +25,7 @@ class MaskForm:
     axes: tuple[str, ...]
     polarity: str
     folded: bool = False
+    lower: bool = False
 
     @property
     def rank(self) -> int:

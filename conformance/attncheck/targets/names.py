@@ -72,9 +72,12 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "se_channels", "squeeze_dim", "hidden_channels", "bottleneck", "hidden_dim", "inner_dim", "inter_dim", "mid",
      "key_channels", "inter_planes", "squeeze", "hidden", "d_k", "key_dim", "qk_dim", "attn_channels", "embed_channels"):
         ("reduced", "hidden"),
+    ("least_reduced", "l", "min_channels", "min_attn_channels", "min_reduced", "min_dim", "min_width", "min_hidden",
+     "min_units", "d_min", "min_d", "min_size"):
+        ("least_reduced",),
     ("kernel_size", "kernel", "k", "ks", "k_size", "ksize", "kernel_sz"): ("kernel", "gate_kernel"),
     ("stride", "s", "strides"): ("stride",),
-    ("groups", "g", "cardinality", "num_groups"): ("groups",),
+    ("groups", "group", "g", "cardinality", "num_groups", "n_groups"): ("groups",),
     ("branches", "m", "num_branches", "n_branches", "num_paths", "paths", "n_paths"): ("branches",),
     ("tokens", "num_tokens", "seq_len", "max_len", "n_tokens", "num_ttokens", "max_seq_len", "length", "n",
      "sequence_length", "num_positions", "context_length", "block_size", "size", "seq_length", "max_length", "n_ctx"):

@@ -101,9 +101,11 @@ def side_by_side(layer: Layer, by_path: Mapping[str, Layer]) -> Iterator[Fit]:
         assert first is not None, "both layers exist"
         assert second is not None, "both layers exist"
         one, two = first.tensors["weight"], second.tensors["weight"]
-        if len(one[1]) != 2 or layer.main[1] != (one[1][0], one[1][1] + two[1][1]):
+        joined = (one[1][0], one[1][1] + two[1][1])
+        if len(one[1]) != 2 or layer.main[1] not in (joined, joined[::-1]):
             continue
-        placements = [Placement(layer.main[0], (one[0], two[0]), "columns")]
+        pattern = "columns" if layer.main[1] == joined else "columns turned"
+        placements = [Placement(layer.main[0], (one[0], two[0]), pattern)]
         if "bias" in layer.tensors:
             if "bias" not in pair[0].tensors:
                 continue

@@ -195,8 +195,10 @@ def _reduced(found: Found, form: MaskForm, axes: tuple[str, ...]) -> str:
 def placed(placement: Placement, weights: str, heads: str | None) -> str:
     """What a tensor of the target holds, over the weights; in einops unless `heads` is given."""
     parts = [f"{weights}[{role!r}]" for role in placement.roles]
-    if placement.pattern in ("cat", "columns"):
-        return f"torch.cat([{', '.join(parts)}]{', dim=1' if placement.pattern == 'columns' else ''})"
+    if placement.pattern == "cat":
+        return f"torch.cat([{', '.join(parts)}])"
+    if placement.pattern.startswith("columns"):
+        return f"torch.cat([{', '.join(parts)}], dim=1){'.T' if placement.pattern.endswith('turned') else ''}"
     text = parts[0] if len(parts) == 1 else f"torch.stack([{', '.join(parts)}])"
     pattern = placement.pattern.removeprefix("flip")
     if pattern != placement.pattern:

@@ -16,7 +16,7 @@ class Placement:
 
     `pattern` is an einops pattern over the reference's tensor, or over several of them stacked
     along a first axis `r`; empty for a plain copy, "cat" for tensors one after the
-    other, "columns" for matrices side by side, "flip" before a pattern for a first axis
+    other, "columns" for matrices side by side, "columns turned" for these transposed, "flip" before a pattern for a first axis
     that runs backwards. In it,
     `h` is the number of heads. `target` may hold "{}" for one tensor per head.
     """
@@ -62,8 +62,9 @@ class Placement:
     def _arranged(self, tensors: list[Tensor], names: Mapping[str, Scalar]) -> Tensor:
         if self.pattern == "cat":
             return torch.cat(tensors)
-        if self.pattern == "columns":
-            return torch.cat(tensors, dim=1)
+        if self.pattern.startswith("columns"):
+            joined = torch.cat(tensors, dim=1)
+            return joined.T if self.pattern.endswith("turned") else joined
         tensor = torch.stack(tensors) if len(tensors) > 1 else tensors[0]
         pattern = self.pattern.removeprefix("flip")
         if pattern != self.pattern:

@@ -40,6 +40,7 @@ _DERIVED: Mapping[str, tuple[str, ...]] = {
     "heads": ("1", "8", "4", "2"),
     "out_channels": ("channels", "channels * 2"),
     "width": ("height",),
+    "tokens": ("height * height",),
     "height": ("tokens", "1"),
     "hidden": ("model_dim", "query_size", "channels // 2", "channels // 8"),
 }  # fmt: skip

@@ -64,7 +64,8 @@ def _attributes(found: Found) -> list[str]:
     if set(found.free) != set(_built_axes(found)):
         stated["free"] = found.free
     if found.mask:
-        stated["varies"] = {found.mask.role: found.mask.varies}
+        if not found.mask.lower:
+            stated["varies"] = {found.mask.role: found.mask.varies}
         if found.mask.maskings:
             stated["maskings"] = found.mask.maskings
         if found.mask.polarity == "lengths":

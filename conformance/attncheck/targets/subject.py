@@ -304,7 +304,12 @@ def rules_of(subject: Subject, options: dict[str, Scalar]) -> Rules:
 
 def default_options(subject: Subject) -> dict[str, Scalar]:
     """Every option of the contract at its default, or at what the target always does."""
-    options = {o.name: o.values[0] for o in subject.mechanism.contract.options}
+    # A square window of one row has one token, and nothing to tell apart.
+    square = "height" in subject.interface.derived.get("tokens", "")
+    options = {
+        o.name: o.values[-1] if square and o.name == "height" else o.values[0]
+        for o in subject.mechanism.contract.options
+    }
     return {**options, **{k: v for k, v in subject.interface.fixed.items() if k in options}}
 
 
@@ -321,6 +326,13 @@ def rank_for(shape: TensorShape, sizes: Mapping[str, int], options: Mapping[str,
         if named and all(dim.axis is None or dim.axis in sizes for dim in dims):
             return dims
     return shape.ranks[-1]
+
+
+def without_heads(subject: Subject, ask: Ask, case: Case) -> Ask:
+    """The question with a mask of the lowest rank that the reference takes."""
+    dims = min(subject.optional["mask"].ranks, key=len)
+    lower = replace(ask.inputs["mask"], shape=tuple(dim.size(case.names) for dim in dims))
+    return replace(ask, inputs={**ask.inputs, "mask": lower})
 
 
 def _parameter_kind(name: str, shape: tuple[int, ...]) -> Kind:

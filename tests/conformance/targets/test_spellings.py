@@ -1,0 +1,254 @@
+"""How sizes, tables and kernels are spelled: each spelling is found, and what it says is right."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softmax, unfold
+
+from attncheck.targets import search
+from attncheck.targets.constructing import constructions
+from attncheck.targets.discover import discover
+from attncheck.targets.found import Found
+from attnref.catalogue import BY_ID
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is verified is verified in the first second; the rest of a search is patience."""
+    monkeypatch.setattr(search, "SECONDS", 4.0)
+
+
+def found(target: type[nn.Module], mechanism: str) -> Found:
+    return discover(target, BY_ID[mechanism])
+
+
+class Biased(nn.Module):
+    """Self-attention with a bias of its own for each offset."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError("heads share the width evenly")
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def bias(self) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        weights = softmax(q @ k.mT * q.shape[-1] ** -0.5 + self.bias(), -1)
+        out: Tensor = self.proj((weights @ v).transpose(1, 2).flatten(2))
+        return out
+
+
+class CalledABias(Biased):
+    """The table is a parameter that is called a bias, heads first."""
+
+    def __init__(self, dim: int, heads: int, seq_len: int) -> None:
+        super().__init__(dim, heads)
+        self.rel_bias = nn.Parameter(torch.randn(heads, 2 * seq_len - 1))
+        position = torch.arange(seq_len)
+        self.register_buffer("index", position[:, None] - position + seq_len - 1)
+
+    def bias(self) -> Tensor:
+        return self.rel_bias[:, self.index]
+
+
+class TablesInAList(Biased):
+    """Every head has a table of its own, which counts from the other end."""
+
+    def __init__(self, dim: int, heads: int, num_tokens: int) -> None:
+        super().__init__(dim, heads)
+        self.tables = nn.ParameterList([torch.randn(2 * num_tokens - 1) for _ in range(heads)])
+        position = torch.arange(num_tokens)
+        self.register_buffer("index", position - position[:, None] + num_tokens - 1)
+
+    def bias(self) -> Tensor:
+        return torch.stack([table[self.index] for table in self.tables])
+
+
+class SquareWindow(Biased):
+    """One number is both sides of the window."""
+
+    def __init__(self, dim: int, heads: int, window_size: int) -> None:
+        super().__init__(dim, heads)
+        side = 2 * window_size - 1
+        self.table = nn.Parameter(torch.randn(side**2, heads))
+        pixel = torch.cartesian_prod(torch.arange(window_size), torch.arange(window_size))
+        offset = pixel[:, None] - pixel + window_size - 1
+        self.register_buffer("index", offset[..., 0] * side + offset[..., 1])
+
+    def bias(self) -> Tensor:
+        return self.table[self.index].permute(2, 0, 1)
+
+
+class Unfolded(nn.Module):
+    """The convolution of the spatial gate as a linear layer over windows."""
+
+    def __init__(self, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.size = kernel_size
+        self.proj = nn.Linear(2 * kernel_size**2, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
+        windows = unfold(seen, self.size, padding=self.size // 2).mT
+        return x * self.proj(windows).sigmoid().mT.reshape(x.shape[0], 1, *x.shape[2:])
+
+
+class Concatenated(nn.Module):
+    """One weight for queries above keys, as a matrix from features to hidden units."""
+
+    def __init__(self, query_dim: int, key_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(query_dim + key_dim, hidden_dim))
+        self.score = nn.Parameter(torch.randn(hidden_dim))
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        from_q, from_k = self.weight.split([q.shape[-1], k.shape[-1]])
+        hidden = (q @ from_q).unsqueeze(2) + (k @ from_k).unsqueeze(1)
+        return softmax(hidden.tanh() @ self.score, -1) @ v
+
+
+class Configured(nn.Module):
+    """The widths of inputs have fields of their own, so `hidden_size` is none of them."""
+
+    def __init__(self, config: SimpleNamespace) -> None:
+        super().__init__()
+        self.query = nn.Linear(config.query_size, config.hidden_size, bias=False)
+        self.key = nn.Linear(config.key_size, config.hidden_size, bias=False)
+        self.score = nn.Linear(config.hidden_size, 1, bias=False)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        hidden = self.query(q).unsqueeze(2) + self.key(k).unsqueeze(1)
+        return softmax(self.score(hidden.tanh()).squeeze(-1), -1) @ v
+
+
+class InBlocks(nn.Module):
+    """Queries are worked through four at a time."""
+
+    def __init__(self, query_size: int, key_size: int, num_hiddens: int, block_size: int = 4) -> None:
+        super().__init__()
+        self.block_size = block_size
+        self.w_q = nn.Linear(query_size, num_hiddens)
+        self.w_k = nn.Linear(key_size, num_hiddens)
+        self.w_v = nn.Linear(num_hiddens, 1)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        parts = []
+        for block in queries.split(self.block_size, 1):
+            hidden = self.w_q(block).unsqueeze(2) + self.w_k(keys).unsqueeze(1)
+            parts.append(softmax(self.w_v(hidden.tanh()).squeeze(-1), -1) @ values)
+        return torch.cat(parts, 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "mechanism"),
+    [
+        (CalledABias, "relative_position"),
+        (TablesInAList, "relative_position"),
+        (SquareWindow, "relative_position"),
+        (Unfolded, "cbam_spatial"),
+        (Concatenated, "additive"),
+        (Configured, "additive"),
+    ],
+)
+def test_a_right_one_is_verified_however_it_is_spelled(target: type[nn.Module], mechanism: str) -> None:
+    assert found(target, mechanism).certainty == "verified"
+
+
+def test_a_window_of_one_number_has_as_many_tokens_as_its_square() -> None:
+    adapter = found(SquareWindow, "relative_position")
+
+    assert adapter.arguments["window_size"] == "height"
+    assert adapter.derived["tokens"] == "height * height"
+
+
+def test_a_block_that_has_a_size_of_its_own_keeps_it() -> None:
+    assert "block_size" not in found(InBlocks, "additive").arguments
+
+
+def test_heads_by_name_are_never_another_size() -> None:
+    mechanism = BY_ID["relative_position"]
+    ways = constructions(CalledABias, mechanism, ("model_dim", "tokens", "heads", "height"), {})
+
+    assert {way.arguments["heads"] for way in ways} == {"heads"}
+
+
+def test_a_resolution_is_a_multiple_of_what_the_stages_divide_by() -> None:
+    def network(layers: tuple[int, ...], width: int, input_resolution: int = 224) -> None: ...
+
+    (likeliest, *_) = constructions(network, BY_ID["modified_resnet"], ("hidden", "height", "width"), {})
+
+    assert likeliest.arguments["input_resolution"] == "(height + 1) // 32 * 32"
+
+
+class FloorOfItsOwn(nn.Module):
+    """Two branches of dilated convolutions; the gate keeps at least five maps, which no argument says."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        reduced = max(channels // reduction, 5)
+        self.convs = nn.ModuleList([self.branch(channels, 1), self.branch(channels, 2)])
+        self.fc = nn.Sequential(nn.Linear(channels, reduced, bias=False), nn.BatchNorm1d(reduced), nn.ReLU())
+        self.fcs = nn.ModuleList([nn.Linear(reduced, channels) for _ in range(2)])
+
+    def branch(self, channels: int, dilation: int) -> nn.Module:
+        conv = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = torch.stack([conv(x) for conv in self.convs], 1)
+        squeezed = self.fc(seen.sum(1).mean((2, 3)))
+        gates = torch.stack([fc(squeezed) for fc in self.fcs], 1).softmax(1)
+        return (seen * gates[..., None, None]).sum(1)
+
+
+def test_the_least_that_a_squeeze_leaves_is_read_off_the_shapes() -> None:
+    assert found(FloorOfItsOwn, "selective_kernel").derived["least_reduced"] == "5"
+
+
+class AnyRank(nn.Module):
+    """A mask may lack the heads axis."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError("heads share the width evenly")
+        self.heads = n_heads
+        self.w_q, self.w_k, self.w_v, self.w_o = (nn.Linear(d_model, d_model) for _ in range(4))
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        q, k, v = (
+            layer(t).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer, t in ((self.w_q, q), (self.w_k, k), (self.w_v, v))
+        )
+        scores = q @ k.mT * q.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~self.with_heads(mask), torch.finfo(scores.dtype).min)
+        out: Tensor = self.w_o((softmax(scores, -1) @ v).transpose(1, 2).flatten(2))
+        return out
+
+    def with_heads(self, mask: Tensor) -> Tensor:
+        return mask[:, None] if mask.dim() == 3 else mask
+
+
+class OneRank(AnyRank):
+    """A mask has all four axes."""
+
+    def with_heads(self, mask: Tensor) -> Tensor:
+        return mask
+
+
+@pytest.mark.parametrize(("target", "lower"), [(AnyRank, True), (OneRank, False)])
+def test_masks_without_heads_are_handed_over_where_they_are_read_so(
+    target: type[nn.Module], lower: bool
+) -> None:
+    adapter = found(target, "multi_head")
+
+    assert adapter.mask is not None
+    assert adapter.mask.lower == lower
