@@ -66,6 +66,23 @@ def test_values_that_are_numbered_know_the_order_of_the_keys(verdict):
     assert verdict("ignores_key_order", "scaled_dot_product", instead=numbers_the_keys).outcome == "failed"
 
 
+@pytest.mark.parametrize(
+    ("mechanism", "seed", "batch", "trains"),
+    [
+        ("cbam_block", 1, 2, True),
+        ("cbam_block", 2, 2, False),
+        ("cbam_block", 1, 1, False),
+        ("cross", 1, 2, False),
+    ],
+)
+def test_every_other_case_trains_where_batch_norm_has_two_samples(
+    subject_of, case_of, mechanism, seed, batch, trains
+):
+    case = case_of(mechanism, seed, batch=batch)
+
+    assert order.in_training(subject_of(mechanism), case) == trains
+
+
 FEW = [
     ("follows_query_order", "multi_head", "q_len", counts_along(1)),
     ("queries_do_not_mix", "dot_product", "q_len", mixes_along(1)),
@@ -81,7 +98,11 @@ def test_two_are_enough_and_one_says_nothing(verdict, case_of, check, mechanism,
     assert verdict(check, mechanism, change, given=two).outcome == "failed"
 
 
-SHAPES = [lambda out, inputs, built: out.sum(), lambda out, inputs, built: out.repeat(2, 2, 1)]
+SHAPES = [
+    lambda out, inputs, built: out.sum(),
+    lambda out, inputs, built: out.flatten(),
+    lambda out, inputs, built: out.repeat(2, 2, 1),
+]
 
 
 @pytest.mark.parametrize("change", SHAPES)
