@@ -10,7 +10,7 @@ from typing import Any
 
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.found import Argument
-from attncheck.targets.layouts import layouts_of
+from attncheck.targets.layouts import Layout, layouts_of
 from attncheck.targets.names import CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, is_dropout, is_mask, roles_for
 from attnref import Mechanism
 
@@ -208,7 +208,7 @@ def _laid_out(
     signature = signature_of(mechanism)
     axes = signature[next(iter(inputs.values()))[0]].axes
     extents = _extents(parameters)
-    for index, layout in enumerate(layouts_of(axes)):
+    for index, layout in enumerate(_layouts(mechanism, axes)):
         arguments = []
         for parameter in parameters:
             # After a gap nothing can be positional; a name always can.
@@ -218,6 +218,12 @@ def _laid_out(
             elif parameter in rest:
                 arguments.append(Argument(named, constant=_constant(parameter, extents, inputs, axes)))
         yield Calling(inputs, tuple(arguments), layout.name, cost + 0.5 * index, by_name)
+
+
+def _layouts(mechanism: Mechanism, axes: tuple[str, ...]) -> tuple[Layout, ...]:
+    """The layouts to try; where they are no convention, another order of axes is a mistake, not a way to call."""
+    every = layouts_of(axes)
+    return every if "layout" in mechanism.contract.conventions else every[:1]
 
 
 def _packed(
@@ -233,7 +239,7 @@ def _packed(
     signature = signature_of(mechanism)
     first = slots[0]
     name = "" if first.kind is first.POSITIONAL_ONLY else first.name
-    for index, layout in enumerate(layouts_of(signature[next(iter(inputs.values()))[0]].axes)):
+    for index, layout in enumerate(_layouts(mechanism, signature[next(iter(inputs.values()))[0]].axes)):
         everything = ",".join(inputs)
         if len(inputs) > 1:
             yield Calling(

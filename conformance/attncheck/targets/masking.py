@@ -63,9 +63,10 @@ def with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
     if not ranked:
         return _with_mask_at_coincidences(found, target, mechanism, candidates)
     # None agrees: a mistake in the masking, or in everything. The first form that hides is judged,
-    # or the nearest.
+    # or the nearest. What takes samples and heads in one axis does so on purpose, and few do.
     ranked.sort(key=lambda r: (round(r[0], 6), r[1]))
-    hiding = [r for r in sorted(ranked, key=lambda r: r[1]) if hides(r[2], target, mechanism)]
+    likely = sorted(ranked, key=lambda r: (candidates[r[1]].folded, r[1]))
+    hiding = [r for r in likely if hides(r[2], target, mechanism)]
     _, index, nearest = (hiding or ranked)[0]
     return _with_polarity(nearest, candidates[index])
 

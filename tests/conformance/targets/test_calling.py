@@ -63,3 +63,11 @@ def test_a_builtin_tells_its_parameters_by_its_documentation() -> None:
 def test_tensors_are_shared_only_where_their_axes_allow_it() -> None:
     assert [list(s) for s in structures(MULTI_HEAD)] == [["q", "k", "v"], ["q", "kv"], ["x"]]
     assert [list(s) for s in structures(BY_ID["scaled_dot_product"])] == [["q", "k", "v"]]
+
+
+def test_another_order_of_axes_is_no_way_to_call_where_layouts_are_no_convention() -> None:
+    """A softmax over queries is one over keys with its axes exchanged, and would be excused."""
+
+    def masked_softmax(scores): ...  # type: ignore[no-untyped-def]  # only names count
+
+    assert {c.layout for c in callings(masked_softmax, BY_ID["masked_softmax"])} == {"batch first"}

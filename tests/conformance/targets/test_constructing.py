@@ -90,3 +90,31 @@ def test_a_ratio_leaves_as_many_units_as_the_reduction_however_it_is_rounded(cha
     for reduction in range(1, channels + 1):
         ratio = eval(expression, {"channels": channels, "reduction": reduction})
         assert int(channels * ratio) == round(channels * ratio) == channels // reduction
+
+
+class Headed:
+    def __init__(self, width: int, length: int, num_heads: int) -> None: ...
+
+
+def test_an_argument_that_can_only_mean_heads_gets_no_other_size() -> None:
+    """With one head for each row of a window, of which there is one, what heads do would go unseen."""
+    axes = ("model_dim", "tokens", "heads", "height")
+    found = constructions(Headed, BY_ID["relative_position"], axes, {})
+
+    assert {c.arguments["num_heads"] for c in found} == {"heads"}
+
+
+class Bounded:
+    def __init__(self, features: int, M: int = 2, r: int = 16, L: int = 32) -> None: ...
+
+
+def test_the_least_width_of_a_gate_goes_by_its_letter() -> None:
+    axes = ("channels", "branches", "groups", "reduction", "least_reduced")
+    (first, *_) = constructions(Bounded, BY_ID["selective_kernel"], axes, {})
+
+    assert first.arguments == {
+        "features": "channels",
+        "M": "branches",
+        "r": "reduction",
+        "L": "least_reduced",
+    }
