@@ -59,7 +59,7 @@ def _mean_without_position(self: Any, pixels: Tensor) -> Tensor:
 
 def _positions_rolled(self: Any, pixels: Tensor) -> Tensor:
     tokens = torch.cat([pixels.mean(1, keepdim=True), pixels], 1)
-    return torch.add(tokens, self.position.roll(-1, 0))
+    return torch.add(tokens, self.position.roll(1, 0))
 
 
 def _maximum_asks(self: Any, pixels: Tensor) -> Tensor:

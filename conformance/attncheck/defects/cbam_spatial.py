@@ -38,10 +38,8 @@ class PlainCbamSpatial(CbamSpatial):
 
 def _padded(mode: str) -> Any:
     def convolved(self: Any, maps: Tensor) -> Tensor:
-        reach = self.kernel // 2
-        if mode == "circular" and min(maps.shape[-2:]) < reach:
-            return PlainCbamSpatial.convolved(self, maps)
-        wide = pad(maps, (reach,) * 4, mode=mode)
+        # A map smaller than its border cannot be wrapped around: torch raises.
+        wide = pad(maps, (self.kernel // 2,) * 4, mode=mode)
         return conv2d(wide, self.conv.weight, self.conv.bias)
 
     return convolved

@@ -38,8 +38,9 @@ class PlainKernelRegression(KernelRegression):
         return (weights * values).sum(-1)
 
 
-def _normed(self: Any, logits: Tensor) -> Tensor:
-    return logits.exp()
+def _squared(self: Any, distances: Tensor) -> Tensor:
+    # What is not divided by a row's sum would keep the shift by the nearest key.
+    return -(distances**2) / 2
 
 
 DEFECTS: tuple[Defect, ...] = made_in("kernel_regression", (
@@ -49,7 +50,8 @@ DEFECTS: tuple[Defect, ...] = made_in("kernel_regression", (
         ("errata 4.3",), "kv_len > 1", "law", {"widened": lambda self, d: d + 0 * self.inverse_width}),
     Mistake("width_not_squared", "The width multiplies the squared distance; it is to be squared with it.",
         ("errata 4.3",), "kv_len > 1", "law",
-        {"widened": lambda self, d: d * self.inverse_width.abs().sqrt()}),
+        {"widened": lambda self, d: d,
+         "kernel": lambda self, d: self.inverse_width * PlainKernelRegression.kernel(self, d)}),
     Mistake("half_missing", "The squared distance is not halved: the kernel is exp(-d²/2).",
         ("errata 4.3",), "kv_len > 1", "value",
         {"kernel": lambda self, d: 2 * PlainKernelRegression.kernel(self, d)}),
@@ -60,10 +62,11 @@ DEFECTS: tuple[Defect, ...] = made_in("kernel_regression", (
     Mistake("boxcar_kernel", "All keys weigh the same; near ones are to count most.",
         ("errata 24",), "kv_len > 1", "value", {"kernel": lambda self, d: d * 0}),
     Mistake("weights_not_normalised", "The kernel's values are not divided by their sum.",
-        ("idiap/fast-transformers, performer-pytorch#40",), "kv_len > 1", "law", {"weighed": _normed}),
+        ("idiap/fast-transformers, performer-pytorch#40",), "kv_len > 1", "law",
+        {"kernel": _squared, "weighed": lambda self, logits: logits.exp()}),
     Mistake("softmax_over_queries", "The softmax runs over queries; for each query it is to run over keys.",
         ("labmlai/annotated_deep_learning_paper_implementations#146",), "q_len > 1 or kv_len > 1", "law",
-        {"weighed": lambda self, logits: logits.softmax(0)}),
+        {"kernel": _squared, "weighed": lambda self, logits: logits.softmax(0)}),
     Mistake("keys_averaged", "The keys are averaged where the values belong.",
         ("yflyzhang/AnnotatedTransformer#1",), "always", "law", {"sources": lambda self, keys, values: keys}),
     Mistake("distances_added", "Queries and keys are added; their difference is the distance.",
@@ -72,7 +75,7 @@ DEFECTS: tuple[Defect, ...] = made_in("kernel_regression", (
         ("errata 24",), "kv_len > 1", "law",
         {"averaged": lambda self, weights, values: (weights * values).sum(-1) * weights.shape[-1]}),
     Mistake("squares_overflow", "In float16 the square of a distance above 256 overflows; subtract the nearest first.",
-        ("errata 4.3",), "always", "value", {"kernel": lambda self, d: -(d**2) / 2}, needs="--strict"),
+        ("errata 4.3",), "always", "value", {"kernel": _squared}, needs="--strict"),
     Mistake("width_without_gradient", "The width is detached and cannot be learned.",
         ("facebookresearch/xformers#636",), "kv_len > 1", "gradient",
         {"widened": lambda self, d: d * self.inverse_width.detach()}),
