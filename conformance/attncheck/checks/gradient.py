@@ -28,7 +28,8 @@ from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.subject import Subject
 
 
-def _inputs(subject: Subject) -> tuple[str, ...]:
+def differentiable(subject: Subject) -> tuple[str, ...]:
+    """Inputs that are handed over in every call and can have a gradient."""
     return tuple(n for n, shape in subject.inputs.items() if shape.kind == "float")
 
 
@@ -41,7 +42,7 @@ def _inputs(subject: Subject) -> tuple[str, ...]:
 )
 def input_gradients_match(subject: Subject, case: Case) -> Trial:
     """A random cotangent is carried back to every input as the reference carries it."""
-    wanted = _inputs(subject)
+    wanted = differentiable(subject)
     ask = subject.ask(with_masks(subject, case), gradients=wanted)
     judgement = yield from _same_gradients(subject, ask, wanted)
     if judgement is not None or case.seed % 2:
@@ -65,16 +66,20 @@ def _has_parameters(subject: Subject) -> str | None:
 def parameter_gradients_match(subject: Subject, case: Case) -> Trial:
     """Every parameter learns, and in the reference's direction."""
     ask = subject.ask(with_masks(subject, case))
+    trained = learned(subject, ask)
+    return (yield from _same_gradients(subject, replace(ask, gradients=trained), trained))
+
+
+def learned(subject: Subject, ask: Ask) -> tuple[str, ...]:
+    """Parameters of the reference whose gradients the target's own tensors have."""
     missing = subject.interface.identity
     # The gradient of what several heads share is the sum of theirs, which no tensor of the reference has.
     missing += tuple(n for n in ask.parameters if subject.interface.shared and n.startswith(MEMORY))
-    trained = tuple(
+    return tuple(
         n
         for n in ask.parameters
         if not (subject.lacks(n) or subject.goes(n, ask.names) or n in missing or "running" in n)
     )
-    ask = subject.ask(with_masks(subject, case), gradients=trained)
-    return (yield from _same_gradients(subject, ask, trained))
 
 
 def _takes_bias(subject: Subject) -> str | None:
@@ -102,7 +107,7 @@ def trains_like_the_reference(subject: Subject, case: Case) -> Trial:
     """In training mode, without dropout and with gradients recorded, output and gradients are the reference's too."""
     if subject.norms_batches and case.sizes["batch"] == 1:
         return NotJudged("batch norm learns nothing from one sample")
-    wanted = _inputs(subject)
+    wanted = differentiable(subject)
     ask = subject.ask(with_masks(subject, case), gradients=wanted)
     training = replace(ask, train=True)
     evaluated, trained = yield [ask, training]
@@ -156,7 +161,7 @@ def _negligible(given: Tensor, expected: Mapping[str, Tensor]) -> bool:
 )
 def gradients_do_not_mix(subject: Subject, case: Case) -> Trial:
     """The gradient of a sample is what it would be alone."""
-    names = _inputs(subject)
+    names = differentiable(subject)
     size = case.sizes["batch"]
     if size < 2:
         return NotJudged("batch is 1")
@@ -196,7 +201,7 @@ def _dead_rows_possible(subject: Subject) -> str | None:
 )
 def dead_rows_leave_gradients_finite(subject: Subject, case: Case) -> Trial:
     """If a query that may attend to nothing gets finite values, all gradients are finite too."""
-    names = _inputs(subject)
+    names = differentiable(subject)
     ask = subject.ask(masked(subject, case, "dead_row_mask"), gradients=names)
     if ask.inputs[str(subject.masking)].kind == "lengths":
         ask = ask.edit(str(subject.masking), "zero")

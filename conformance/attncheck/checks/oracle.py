@@ -58,6 +58,11 @@ def performed(subject: Subject, ask: Ask) -> Answer:
     return answer
 
 
+def attempted(subject: Subject, ask: Ask) -> Answer:
+    """What the reference makes of a question that may be none for it: an answer, or trouble."""
+    return _oracle(subject, get_ident()).answer(replace(ask, scenario="call"))
+
+
 def asked_of(subject: Subject) -> int:
     """How often the reference of a subject was asked so far."""
     return _oracle(subject, get_ident()).asked

@@ -46,7 +46,11 @@ def dead_rows(names: Mapping[str, Scalar]) -> int:
 def living(subject: Subject, names: Mapping[str, Scalar], out: Tensor) -> Tensor:
     """The rows of an output that see a key; what the others give is a convention."""
     dead, place = dead_rows(names), subject.output_axis("q_len")
-    return out if place is None else out.narrow(place, dead, out.shape[place] - dead)
+    if place is None:
+        return out
+    # A check may have made the question shorter than its sizes say.
+    kept = max(0, out.shape[place] - dead)
+    return out.narrow(place, out.shape[place] - kept, kept)
 
 
 @check("value", "the output is the reference's", applies=needs_weights, options="all", rank=40)

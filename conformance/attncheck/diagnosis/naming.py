@@ -1,75 +1,56 @@
 """Which known mistake: the catalogue is fitted against the target's own outputs, with its own weights."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Protocol
 
-from torch import Tensor
-
-from attncheck.checks.masking import masked
-from attncheck.checks.oracle import expect
-from attncheck.checks.value import living
 from attncheck.defects import DEFECTS
-from attncheck.defects.defect import Defect
+from attncheck.defects.defect import Defect, merged
 from attncheck.defects.plain import mutant_of
-from attncheck.model.case import Case, Scalar
+from attncheck.diagnosis.answers import SAME, is_wrong, same
+from attncheck.diagnosis.evidence import Exchange, Executor, drawn, gathered
 from attncheck.model.verdict import Family
-from attncheck.strategies.sizes import plans, value
-from attncheck.strategies.tolerance import difference
-from attncheck.targets.ask import Answer, Ask
+from attncheck.strategies.sizes import value
+from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
-from attncheck.targets.subject import Subject, default_options, rules_of
+from attncheck.targets.subject import Subject
 
-# The same mistake in other words differs by rounding, 1e-13; two mistakes by 1e-3 and more.
-SAME = 1e-6
 # Long sums in float32 differ by 2e-5, and a mistake that was found by 1e-3 at least.
 _BOUNDS = {"float32": 2e-4}
 # A plain implementation keeps all scores of queries and keys, 256 MiB of these.
 _MOST_SCORES = 2**25
-# A long side costs time and tells no more than one past a block of eight.
-_LONG = 13
+# Questions at random for mistakes that explain a target alike: at most these many sizes are tried.
+_DRAWS = 24
+
+# One mistake, or two at once.
+Match = tuple[Defect, ...]
 
 
-class Executor(Protocol):
-    """Puts questions to the target."""
-
-    def put(self, asks: Sequence[Ask]) -> list[Answer]:
-        """The answers, in order."""
-
-
-def name(subject: Subject, executor: Executor, failing: Sequence[Case] = ()) -> tuple[Defect, ...]:
+def name(subject: Subject, executor: Executor, failing: Sequence[Exchange] = ()) -> Match | None:
     """The mistake that explains every answer of the target, or the two that do; none if unknown.
 
-    The nearest mistake is not good enough: a guess would send its reader the wrong way.
+    `failing` is what a check asked when it failed, with the answers. None instead of a tuple says
+    that no answer was wrong: another check may have seen more. The nearest mistake is not good
+    enough: a guess would send its reader the wrong way.
     """
-    cases = [replace(case, dtype=subject.interface.dtype) for case in failing] + _cases(subject)
-    asks = [subject.ask(case) for case in cases]
-    answers = executor.put(asks)
-    wrong: list[tuple[Ask, Answer]] = []
-    rest: list[tuple[Ask, Answer]] = []
-    for ask, answer in zip(asks, answers, strict=True):
-        if answer.trouble is not None and answer.trouble.stage == "constructor":
-            continue
-        differs = answer.trouble is None and not _same(subject, ask, answer.out, expect(subject, ask).out)
-        (wrong if differs else rest).append((ask, answer))
+    wrong: list[Exchange] = []
+    rest: list[Exchange] = []
+    for ask, answer in gathered(subject, executor, failing):
+        (wrong if is_wrong(subject, ask, answer) else rest).append((ask, answer))
     if not wrong:
-        return ()
-    # Wrong answers first: nearly every candidate is out after one of them. A mistake that raises
-    # somewhere explains a target only if that raises there too.
-    evidence = wrong + rest
+        return None
     own = [d for d in DEFECTS if d.mechanism == subject.mechanism.id and not d.needs]
     for size in (1, 2):
-        matches = [
-            found for found in itertools.combinations(own, size) if _explains(subject, found, evidence)
-        ]
+        # Wrong answers first: nearly every candidate is out after one of them. A mistake that raises
+        # somewhere explains a target only if that raises there too.
+        matches = [m for m in itertools.combinations(own, size) if _explains(subject, m, wrong + rest)]
         if matches:
-            return _only(matches, wrong)
+            return _only(_told_apart(subject, executor, matches, wrong), wrong)
     return ()
 
 
-def name_by(subject: Subject, evidence: Sequence[tuple[Ask, Answer]], family: Family) -> tuple[Defect, ...]:
+def name_by(subject: Subject, evidence: Sequence[Exchange], family: Family) -> Match:
     """The mistake that gives every one of these answers, of those that plain calls at usual sizes cannot show."""
     own = [d for d in DEFECTS if d.mechanism == subject.mechanism.id and d.family == family]
     hidden = [d for d in own if d.needs.startswith("--budget") or (family == "mode" and not d.needs)]
@@ -84,14 +65,29 @@ def _scores(ask: Ask) -> int:
     return int(str(ask.names.get("q_len", 0))) * int(str(ask.names.get("kv_len", 0)))
 
 
-def _only(matches: Sequence[tuple[Defect, ...]], wrong: Sequence[tuple[Ask, Answer]]) -> tuple[Defect, ...]:
-    """The one match, or the first that can show wherever the target was wrong.
+def _told_apart(
+    subject: Subject, executor: Executor, matches: Sequence[Match], wrong: Sequence[Exchange]
+) -> Sequence[Match]:
+    """Those that explain the target at sizes, drawn at random, at which they differ among themselves."""
+    gradients = next((ask.gradients for ask, _ in wrong if ask.gradients), ())
+    for ask in drawn(subject, _DRAWS if len(matches) > 1 else 0):
+        ask = replace(ask, gradients=gradients)
+        given = [_bench(subject, match).perform(ask) for match in matches]
+        if not all(same(subject, ask, other, given[0]) for other in given[1:]):
+            (answer,) = executor.put([ask])
+            pairs = zip(matches, given, strict=True)
+            matches = [match for match, own in pairs if same(subject, ask, own, answer)]
+    return matches
 
-    Several that explain every answer are one mistake at the sizes that the target allows: the
+
+def _only(matches: Sequence[Match], wrong: Sequence[Exchange]) -> Match:
+    """The first match that can show wherever the target was wrong, none if there is no match.
+
+    Several that explain whatever was asked are one mistake at the sizes that the target allows: the
     catalogue names the plainest first.
     """
     fitting = [m for m in matches if all(any(_shows(d, ask) for d in m) for ask, _ in wrong)]
-    return next(iter(fitting or matches))
+    return next(iter([*fitting, *matches]), ())
 
 
 def _shows(defect: Defect, ask: Ask) -> bool:
@@ -105,71 +101,20 @@ def _shows(defect: Defect, ask: Ask) -> bool:
 
 def _explains(
     subject: Subject,
-    found: tuple[Defect, ...],
-    evidence: Iterable[tuple[Ask, Answer]],
+    match: Match,
+    evidence: Iterable[Exchange],
     bounds: Mapping[str, float] = MappingProxyType({}),
 ) -> bool:
-    made = mutant_of(subject.mechanism.id, *found)
-    if made is None:
+    if merged(match) is None:
         return False
-    bench = Bench(replace(made, like=subject.interface))
-    for ask, answer in evidence:
-        given = bench.perform(ask)
-        if (given.trouble is None) != (answer.trouble is None):
-            return False
-        if given.trouble is None and not _all_same(subject, ask, given, answer, bounds.get(ask.dtype, SAME)):
-            return False
-    return True
+    bench = _bench(subject, match)
+    return all(
+        same(subject, ask, bench.perform(ask), answer, bounds.get(ask.dtype, SAME))
+        for ask, answer in evidence
+    )
 
 
-def _all_same(subject: Subject, ask: Ask, given: Answer, answer: Answer, bound: float) -> bool:
-    """Whether outputs, and what a scenario or a backward pass gave beside them, are the same."""
-    names = answer.tensors.keys() & given.tensors.keys() - {"weights", "out"}
-    beside = all(_close(given.tensors[name], answer.tensors[name], bound) for name in names)
-    return beside and _same(subject, ask, given.out, answer.out, bound)
-
-
-def _same(subject: Subject, ask: Ask, actual: Tensor, expected: Tensor, bound: float = SAME) -> bool:
-    """Whether two outputs are the same in the rows that see a key."""
-    if actual.shape != expected.shape:
-        return False
-    return _close(living(subject, ask.names, actual), living(subject, ask.names, expected), bound)
-
-
-def _close(actual: Tensor, expected: Tensor, bound: float) -> bool:
-    return actual.shape == expected.shape and difference(actual, expected).gap <= bound
-
-
-def _cases(subject: Subject) -> list[Case]:
-    """Sizes that tell mistakes apart, under every option, with every kind of mask by turns."""
-    made: list[Case] = []
-    masks = itertools.cycle(("", "random_mask", "padding_mask"))
-    for options in _options(subject):
-        rules = rules_of(subject, options)
-        # What is added to the input needs its channels under most options.
-        sizes = rules.planned({}) or rules.planned({"out_channels": rules.base["channels"]})
-        if sizes is not None:
-            case = Case(sizes, options, dtype=subject.interface.dtype, device=subject.device, seed=len(made))
-            made += [
-                masked(subject, replace(case, seed=len(made)), kind)
-                for kind in ("", "random_mask", "padding_mask")
-            ]
-    start = default_options(subject)
-    rules = rules_of(subject, start)
-    for plan in plans(rules.primary, rules.base, _LONG):
-        sizes = rules.planned(plan)
-        if sizes is not None:
-            case = Case(sizes, start, dtype=subject.interface.dtype, device=subject.device, seed=len(made))
-            made.append(masked(subject, case, next(masks)))
-    return made
-
-
-def _options(subject: Subject) -> Iterator[dict[str, Scalar]]:
-    """The defaults, and each option changed alone; the causal ones with both alignments."""
-    start = default_options(subject)
-    yield start
-    for option in subject.mechanism.contract.options:
-        if option.name in subject.interface.takes and option.name not in subject.interface.fixed:
-            yield from ({**start, option.name: other} for other in option.values[1:])
-    if {"causal", "alignment"} <= start.keys() & set(subject.interface.takes):
-        yield {**start, "causal": True, "alignment": "lower_right"}
+def _bench(subject: Subject, match: Match) -> Bench:
+    mutant = mutant_of(subject.mechanism.id, *match)
+    assert mutant is not None, "mistakes that replace one step are no match"
+    return Bench(replace(mutant, like=subject.interface))

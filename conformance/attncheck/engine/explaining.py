@@ -40,7 +40,8 @@ class Scripts:
     """What has been explained so far in one run: most findings share a cause, and one look is enough.
 
     `found` holds the causes that have a script, `vain` counts findings for which one was tried,
-    `sized` the causes whose sizes were looked for. `named` is None until the mistake was looked for.
+    `sized` the causes whose sizes were looked for. `named` is None until wrong answers were compared
+    with known mistakes.
     """
 
     found: set[str] = field(default_factory=set)
@@ -68,8 +69,8 @@ def _named(check: Check, opened: Opened, finding: Finding, tell: Tell, scripts: 
     elif check.family in ("law", "value", "gradient"):
         if scripts.named is None:
             tell("comparing with known mistakes")
-            scripts.named = name(opened.subject, opened.executor, [finding.case])
-        named = scripts.named
+            scripts.named = name(opened.subject, opened.executor, _all_answers(check, opened, finding))
+        named = scripts.named or ()
     else:
         named = ()
     if not named:
@@ -104,6 +105,13 @@ def _answers(check: Check, opened: Opened, finding: Finding) -> list[tuple[Ask, 
         own = {name: recipe for name, recipe in ask.inputs.items() if not name.startswith(BEFORE)}
         kept.put([replace(ask, inputs=own, scenario=mode, gradients=()) for mode in _MODES])
     return kept.evidence
+
+
+def _all_answers(check: Check, opened: Opened, finding: Finding) -> list[tuple[Ask, Answer]]:
+    """What the check asks, and the plain call at the same sizes, in the dtype of all other calls."""
+    plain = opened.subject.ask(replace(finding.case, dtype=opened.subject.interface.dtype))
+    answers = opened.executor.put([plain])
+    return [*_answers(check, opened, finding), *zip([plain], answers, strict=True)]
 
 
 def _sized(

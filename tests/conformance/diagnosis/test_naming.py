@@ -11,8 +11,11 @@ from torch.nn.functional import scaled_dot_product_attention as torch_attention
 
 from attncheck.defects import BY_ID
 from attncheck.defects.plain import mutant_of
+from attncheck.diagnosis import naming
 from attncheck.diagnosis.naming import name
 from attncheck.engine.put import InProcess
+from attncheck.model.case import Case
+from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import Reference
 from attncheck.targets.subject import Subject
 from attnref import Mechanism
@@ -34,7 +37,8 @@ class Written(Reference):
 
 def named(mechanism: str, function: Function) -> list[str]:
     adapter = Written(MECHANISMS[mechanism], function)
-    return [d.id for d in name(Subject(MECHANISMS[mechanism], adapter.interface), InProcess(adapter))]
+    found = name(Subject(MECHANISMS[mechanism], adapter.interface), InProcess(adapter))
+    return [defect.id for defect in found or ()]
 
 
 def additive_mask(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, alignment: str) -> Tensor:
@@ -116,6 +120,43 @@ def test_two_mistakes_at_once_are_both_named() -> None:
 
     expected = {"scaled_dot_product.scale_missing", "scaled_dot_product.mask_ignored"}
     assert set(named("scaled_dot_product", operator(change))) == expected
+
+
+def test_mistakes_that_explain_all_that_was_asked_are_told_apart_by_more_questions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the longest of a sample's lengths are all keys, to merge them is to ignore them."""
+    mechanism = MECHANISMS["masked_softmax"]
+    subject = Subject(mechanism, Reference(mechanism).interface)
+    merged = mutant_of("masked_softmax", BY_ID["masked_softmax.lengths_of_queries_merged"])
+    assert merged is not None
+    executor = InProcess(merged)
+    asks = [
+        subject.ask(Case({"batch": 2, "q_len": 7, "kv_len": 3}, masking="random_mask", seed=seed))
+        for seed in range(30)
+    ]
+    alike = next(ask for ask in asks if make(ask.inputs["valid_lens"]).amax(1).eq(3).all())
+    evidence = [(alike, *executor.put([alike]))]
+    monkeypatch.setattr(naming, "gathered", lambda subject, executor, failing: evidence)
+
+    found = name(subject, executor)
+
+    assert found is not None
+    assert [defect.id for defect in found] == ["masked_softmax.lengths_of_queries_merged"]
+
+
+def test_mistakes_in_gradients_alone_are_named_by_what_a_check_asked() -> None:
+    mechanism = MECHANISMS["scaled_dot_product"]
+    subject = Subject(mechanism, Reference(mechanism).interface)
+    defect = BY_ID["scaled_dot_product.keys_detached"]
+    detached = mutant_of("scaled_dot_product", defect)
+    assert detached is not None
+    executor = InProcess(detached)
+    sizes = {"batch": 2, "heads": 3, "q_len": 5, "kv_len": 7, "head_dim": 4, "v_dim": 11}
+    ask = subject.ask(Case(sizes), gradients=("k",))
+
+    assert name(subject, executor) is None
+    assert name(subject, executor, [(ask, *executor.put([ask]))]) == (defect,)
 
 
 def test_values_of_projected_keys_are_told_from_those_of_one_width() -> None:
