@@ -4,7 +4,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 # Fields of these kinds can be written down and read back.
 _PLAIN = (bool, int, float, str, type(None))
@@ -64,6 +64,7 @@ def _configurations(target: Callable[..., Any], parameter: inspect.Parameter) ->
     told = parameter.annotation
     if isinstance(told, str):
         told = known.get(told)
+    told = next((kind for kind in get_args(told) if kind is not type(None)), told)
     if isinstance(told, type) and told not in (parameter.empty, Any):
         return [told]
     named = [

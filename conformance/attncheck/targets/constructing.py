@@ -1,22 +1,33 @@
 """Guesses at how a target is constructed: which argument is which size."""
 
+import ast
 import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.configuring import defaults_said, fields_read, words_read
-from attncheck.targets.names import ARGUMENTS, CAUSAL, KV_HEADS, ZERO, axes_for, is_dropout, layer_role
+from attncheck.targets.names import (
+    ARGUMENTS,
+    CAUSAL,
+    KV_HEADS,
+    SOFT_CAP,
+    ZERO,
+    axes_for,
+    is_dropout,
+    layer_role,
+)
 from attnref import Mechanism
 
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
-           "max_position_embeddings", "n_positions", "max_tokens", "sequence_length")  # fmt: skip
+           "max_position_embeddings", "n_positions", "longest", "span", "max_positions",
+           "max_tokens", "sequence_length")  # fmt: skip
 RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size")
 WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size", "resolution",
-           "grid_size", "grid", "feat_size", "map_size", "fmap_size", "input_size", "patch_grid", "hw")  # fmt: skip
+           "grid_size", "grid", "feat_size", "map_size", "fmap_size", "input_size", "patch_grid", "hw", "side")  # fmt: skip
 FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp": "head_dim ** 0.5",
            "scale_factor": "head_dim ** -0.5", "norm_factor": "head_dim ** 0.5"}  # fmt: skip
 INNER = ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "qkv_features", "hidden_dim", "proj_dim", "d_inner",
@@ -75,11 +86,32 @@ def constructions(
     choices |= {
         name: [(text, 0.0) for text in texts] for name, texts in words_read(target).items() if name in choices
     }
-    lone = [p for p in parameters if p.default is p.empty]
     found = list(_combined(choices, given))
+    lone = [p for p in parameters if p.default is p.empty] or parameters
     if len(lone) == 1 and lone[0].name.lower() in CONFIGS:
-        found = [_as_config(target, lone[0], mechanism, axes), *found]
+        found = [
+            _as_config(target, lone[0], mechanism, axes),
+            *_by_fields(target, lone[0], mechanism, axes),
+            *found,
+        ]
     return sorted(found, key=lambda c: c.cost)[:_MOST]
+
+
+def _by_fields(
+    target: Callable[..., Any], parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]
+) -> Iterator[Construction]:
+    """A configuration whose fields are told: each is guessed at as an argument of that name and default would be."""
+    said = defaults_said(target, parameter)
+    choices = {
+        name: _choices(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=ast.literal_eval(text)),
+            mechanism,
+            axes,
+        )
+        for name, text in said.items()
+    }
+    for way in _combined(choices, {}) if choices else ():
+        yield replace(way, arguments={**said, **way.arguments}, config=parameter.name)
 
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
@@ -110,7 +142,7 @@ def _choices(
     likely = [a for a in axes_for(name) if a in axes]
     found: list[tuple[str | None, float]] = [(axis, 0.1 * i) for i, axis in enumerate(likely)]
     if {"channels", "reduction"} <= set(axes) and "reduced" not in axes:
-        found = _squeezed(parameter, found)
+        found = _squeezed(parameter, found, axes)
     if name in INNER and {"heads", "head_dim"} <= set(axes):
         found.insert(0, ("heads * head_dim", 0.0))
     if required and likely[:1] == ["heads"] and "head" in name:
@@ -119,6 +151,9 @@ def _choices(
     if required:
         found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
         return [*found, *((c, 3.0) for c in _CONSTANTS)]
+    if not found and _is_count(parameter):
+        # A name that tells nothing may be any size all the same.
+        return [(None, 0.0), *((a, 1.0 + 0.1 * i) for i, a in enumerate(axes))]
     if not (_is_size(parameter) or found[:1] == [(_RATIO, 0.0)]) or not found:
         return [(None, 0.0)]
     return [*found[:2], (None, 0.6)]
@@ -129,7 +164,8 @@ def _by_meaning(
 ) -> tuple[str, float | None] | None:
     """The one expression that an argument wants by its name, and what its default costs instead, if it may stay."""
     name, default = parameter.name.lower(), parameter.default
-    if is_dropout(name) and (default is parameter.empty or isinstance(default, (bool, int, float))):
+    rate = is_dropout(name) or (name == "rate" and default == 0.0)
+    if rate and (default is parameter.empty or isinstance(default, (bool, int, float))):
         # A flag lets through a rate that another argument names.
         return ("dropout > 0" if isinstance(default, bool) else "dropout"), None
     layer = _layer(parameter, mechanism, axes) if default is parameter.empty else None
@@ -157,8 +193,10 @@ def _by_meaning(
     if name in RESOLUTIONS and mechanism.id == "modified_resnet":
         # The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
         return "(height + 1) // 32 * 32", 0.5
-    if name in FACTORS and "head_dim" in axes:
+    if name in FACTORS and "head_dim" in axes and default is not None:
         return FACTORS[name], 0.2
+    if name in SOFT_CAP and "soft_cap" in options:
+        return "soft_cap", 0.5
     return None
 
 
@@ -181,7 +219,7 @@ def _layer(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, 
 
 
 def _squeezed(
-    parameter: inspect.Parameter, found: list[tuple[str | None, float]]
+    parameter: inspect.Parameter, found: list[tuple[str | None, float]], axes: tuple[str, ...]
 ) -> list[tuple[str | None, float]]:
     """The squeezed width where an argument asks for it, or the ratio that leaves it."""
     name = parameter.name.lower()
@@ -189,13 +227,17 @@ def _squeezed(
     if isinstance(parameter.default, float) and 0 < parameter.default < 1:
         return [(_RATIO, 0.0)] if "reduction" in meanings else []
     if "reduced" in meanings and "channels" not in meanings:
-        return [("channels // reduction", 0.0), *found]
+        bounded = "max(channels // reduction, least_reduced)"
+        return [(bounded if "least_reduced" in axes else "channels // reduction", 0.0), *found]
     return found
 
 
 def _is_size(parameter: inspect.Parameter) -> bool:
-    default = parameter.default
-    return default is None or (isinstance(default, int) and not isinstance(default, bool))
+    return parameter.default is None or _is_count(parameter)
+
+
+def _is_count(parameter: inspect.Parameter) -> bool:
+    return isinstance(parameter.default, int) and not isinstance(parameter.default, bool)
 
 
 def _combined(
@@ -217,7 +259,7 @@ def _combined(
     ranked.sort(key=lambda pair: pair[0])
     for cost, repeated, combination in ranked[: 2 * _MOST]:
         arguments = {n: e for n, (e, _) in zip(names, combination, strict=True) if e is not None}
-        takes = tuple(e for e in ("causal", "bias", "dropout") if e in arguments.values())
+        takes = tuple(e for e in ("causal", "bias", "dropout", "soft_cap") if e in arguments.values())
         takes += ("height",) if {_WINDOW, "height"} & set(arguments.values()) else ()
         yield Construction(
             {**arguments, **given}, cost, takes=takes, repeated=repeated, assigned=tuple(arguments.values())

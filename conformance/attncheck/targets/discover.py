@@ -91,7 +91,7 @@ def _searched(search: Search, init: Mapping[str, str]) -> Found | None:
     for plan in plans(search, init):
         # A sign of life: what says nothing for long is taken for hung.
         search.progress(f"tried {search.called} ways to call it")
-        if search.least_repeated is not None and plan.construction.repeated > search.least_repeated:
+        if search.least_repeated is not None and plan.repeated > search.least_repeated:
             # With two sizes made equal a mistake may hide that showed when they differed.
             continue
         found = _try_plan(search, plan)
@@ -274,8 +274,8 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
             # Another way to construct it may be the right one.
             break
     search.plausible += bool(possible)
-    if possible and (search.least_repeated is None or plan.construction.repeated < search.least_repeated):
-        search.least_repeated = plan.construction.repeated
+    if possible and (search.least_repeated is None or plan.repeated < search.least_repeated):
+        search.least_repeated = plan.repeated
     penalty = 0.0 if separates_samples(base, search.target, first) else 5.0
     if possible:
         settled = _settled(base, search.target, first, possible)

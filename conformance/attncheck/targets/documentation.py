@@ -19,8 +19,8 @@ _POLARITY_OF_NAMES: Mapping[str, str] = {
 }  # fmt: skip
 _BATCH = frozenset({"b", "bs", "bsz", "nb", "batch", "batch_size", "batchsize", "n_batch", "n_batches", "nbatches",
                     "num_batches"})  # fmt: skip
-_LENGTH = frozenset(
-    {"l", "t", "s", "seq", "seq_len", "length", "len", "tokens", "n_tokens", "tgt_len", "src_len"}
+_A_LENGTH = (
+    r"[lts][qkvx]?|n[qkv]|(?:seq|tgt|src|q|k|kv|query|key)_?len(?:gth)?|seq|len(?:gth)?|(?:n_)?tokens|[lts]\d"
 )
 _CHANNELS = frozenset({"c", "ch", "channel", "channels", "in_channels", "n_channels"})
 _HEADS = frozenset({"h", "nh", "heads", "n_heads", "num_heads", "n_head", "nhead", "nheads"})
@@ -195,7 +195,10 @@ def _layouts_of_shapes(target: Any, headed: bool) -> Iterator[tuple[str, str]]:
         for axes in _shapes(line):
             names, said = [axis.lower() for axis in axes], f"({', '.join(axes)})"
             if len(names) == 3 and not headed:
-                first, second = names[0] in _LENGTH, names[1] in _LENGTH
+                first, second = (re.fullmatch(_A_LENGTH, name) is not None for name in names[:2])
+                if second and re.fullmatch(_A_LENGTH, names[2]):
+                    # Of queries and keys: weights, or a mask.
+                    continue
                 if names[0] in _BATCH or (names[0] == "n" and second):
                     yield "batch_first", said
                 elif first and (names[1] in _BATCH or names[1] == "n"):

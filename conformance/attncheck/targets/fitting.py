@@ -104,9 +104,9 @@ def _unfolded(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:
     """A kernel as a matrix over the patches that `unfold` gives: channels first, then the window's pixels."""
     axes = " ".join("iklm"[: len(shape) - 1])
     rows, columns = shape[0], elements(shape[1:])
-    if mine == (rows, columns):
+    if mine in ((rows, columns), (columns,) if rows == 1 else ()) and squeezed(mine) != squeezed(shape):
         yield f"o {axes} -> o ({axes})", 0.2
-    elif mine == (columns, rows):
+    if mine == (columns, rows):
         yield f"o {axes} -> ({axes}) o", 0.4
 
 

@@ -28,7 +28,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "embedding_dim", "embedding_dimension", "n_state", "features", "width", "units", "embed_size", "emb_dim",
      "hidden_dim", "feat_dim", "n_feat", "attn_dim", "att_dim", "dim_model", "d_embed", "embed", "size", "dims",
      "dimensions", "channels", "in_features", "input_dim", "in_dim", "c", "dmodel", "embedding_size", "n_embed",
-     "num_features", "token_dim", "qkv_features"):
+     "num_features", "token_dim", "qkv_features", "emb", "n_emb"):
         ("model_dim", "channels", "query_size", "hidden", "head_dim"),
     ("num_hiddens", "hidden", "hiddens", "hidden_units", "inner_dim", "inner", "attention_dim", "att_size",
      "attn_size", "d_attn", "d_att", "d_hidden", "proj_dim", "d_inner", "hid_dim", "attention_size", "hidden_size",
@@ -36,37 +36,41 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("hidden", "model_dim", "head_dim", "reduced"),
     ("in_channels", "channels", "channel", "in_planes", "inplanes", "in_dim", "dim", "ch", "c1", "inp", "chan",
      "in_channel", "input_channels", "num_channels", "n_channels", "c", "n_in", "ni", "nc", "planes", "features",
-     "num_features", "c_in", "cin", "gate_channels", "input_dim", "embed_dim", "input_dims", "in_ch", "n_feats",
+     "num_features", "c_in", "cin", "n_ch", "fmaps", "maps", "n_maps", "fmap", "wide", "ins", "nin",
+     "gate_channels", "input_dim", "embed_dim", "input_dims", "in_ch", "n_feats",
      "chnls", "filters", "nf", "in_features", "width", "feat_channels", "chn", "spacial_dim_c", "embed_dims"):
         ("channels",),
     ("out_channels", "out_dim", "planes", "c2", "oup", "out_planes", "out_channel", "out_ch", "c_out", "cout",
-     "output_channels", "outplanes"):
+     "output_channels", "outplanes", "outs", "nout", "n_out"):
         ("out_channels", "channels", "reduced", "v_dim", "model_dim"),
     ("num_heads", "heads", "n_head", "n_heads", "h", "head_num", "number_of_heads", "nhead", "nheads",
      "num_attention_heads", "head", "query_heads", "n_attention_heads", "num_head", "attention_heads", "head_count"):
         ("heads",),
     ("dim_head", "head_dim", "d_k", "dim_heads", "attn_head_dim", "key_dim", "d_head", "head_size", "dk",
      "d_qk", "size_per_head", "head_features", "per_head_dim", "qk_dim", "qk_size", "dim_k", "attn_dim", "hid_q_dim",
+     "kq_dim", "qk_features",
      "att_dim", "d_attn", "attention_dim", "inner_dim", "proj_dim", "hidden_dim", "hidden", "hidden_size", "dim_key"):
         ("head_dim", "hidden", "reduced"),
-    ("value_size", "vdim", "value_dim", "v_size", "dim_value", "d_value"): ("value_size", "v_dim"),
+    ("value_size", "vdim", "value_dim", "v_size", "dim_value", "d_value", "n_v", "val_features", "v_features"):
+        ("value_size", "v_dim"),
     ("d_v", "value_dim", "vo_size", "v_dim", "vdim", "dv", "dim_v", "out_dim", "output_dim", "out_features", "dim_out",
      "d_out", "output_size", "output_shape", "dim_value", "d_value", "embed_dim", "d_output"):
         ("v_dim", "model_dim", "value_size", "classes", "out_channels"),
     ("query_size", "query_dim", "q_dim", "x_dim", "qdim", "d_query", "in_q_dim", "dim_q", "num_q_input_channels",
      "q_size", "dim_query", "query_features", "d_q", "query_in", "in_dim", "dim", "decoder_dim", "dec_dim",
      "dec_hidden", "query_channels", "d_x", "latent_dim", "target_dim", "tgt_dim", "dim_x", "input_dim",
-     "d_model", "hidden_size", "embed_dim", "embed_q"):
+     "d_model", "hidden_size", "embed_dim", "embed_q", "n_q", "x_features", "x_width", "q_features", "q_width"):
         ("query_size", "model_dim"),
     ("key_size", "context_dim", "kdim", "key_dim", "k_dim", "dim_context", "cross_attention_dim", "y_dim", "enc_dim",
      "kv_dim", "context_input_size", "in_dim", "memory_dim", "source_dim", "d_context", "context_size", "ctx_dim",
      "d_key", "d_y", "dim_kv", "encoder_dim", "num_kv_input_channels", "k_size", "dim_key", "dim_y", "kv_size",
      "src_dim", "enc_hidden", "d_kv", "d_memory", "mem_dim", "cond_dim", "in_kv_dim", "encoder_hidden_size",
-     "context_features", "dim_ctx", "d_ctx", "embed_kv", "d_enc", "d_cross", "d_cond", "d_src"):
+     "context_features", "dim_ctx", "d_ctx", "embed_kv", "d_enc", "d_cross", "d_cond", "d_src", "n_k", "y_features",
+     "y_width", "ctx_features", "ctx_width", "k_features", "k_width"):
         ("key_size", "value_size"),
     ("reduction", "ratio", "r", "reduction_ratio", "reduction_rate", "squeeze_factor", "red", "rate",
      "se_ratio", "rd_ratio", "reduce", "reduction_factor", "squeeze_ratio", "red_ratio", "shrinkage_rate",
-     "shrink_ratio", "squeeze_rate"):
+     "shrink_ratio", "squeeze_rate", "div", "divisor", "reduce_by", "shrink", "squeeze_by"):
         ("reduction",),
     ("reduced", "inter_channels", "mid_channels", "squeeze_channels", "inner_channels", "rd_channels",
      "se_channels", "squeeze_dim", "hidden_channels", "bottleneck", "hidden_dim", "inner_dim", "inter_dim", "mid",
@@ -75,12 +79,14 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("least_reduced", "l", "min_channels", "min_attn_channels", "min_reduced", "min_dim", "min_width", "min_hidden",
      "min_units", "d_min", "min_d", "min_size"):
         ("least_reduced",),
-    ("kernel_size", "kernel", "k", "ks", "k_size", "ksize", "kernel_sz"): ("kernel", "gate_kernel"),
-    ("stride", "s", "strides"): ("stride",),
+    ("kernel_size", "kernel", "k", "ks", "k_size", "ksize", "kernel_sz", "win", "window", "filter_size"):
+        ("kernel", "gate_kernel"),
+    ("stride", "s", "strides", "step"): ("stride",),
     ("groups", "group", "g", "cardinality", "num_groups", "n_groups"): ("groups",),
     ("branches", "m", "num_branches", "n_branches", "num_paths", "paths", "n_paths"): ("branches",),
     ("tokens", "num_tokens", "seq_len", "max_len", "n_tokens", "num_ttokens", "max_seq_len", "length", "n",
-     "sequence_length", "num_positions", "context_length", "block_size", "size", "seq_length", "max_length", "n_ctx"):
+     "sequence_length", "num_positions", "context_length", "block_size",
+     "longest", "span", "max_positions", "size", "seq_length", "max_length", "n_ctx"):
         ("tokens", "height", "length"),
     ("height", "h", "feat_h", "map_height", "spacial_dim", "window_height", "wh", "win_h", "feat_size", "fmap_size",
      "window_size", "size", "spatial_dim", "input_resolution", "feat_height"):
@@ -122,7 +128,8 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
 MASKS = ("mask", "attn_mask", "attention_mask", "key_padding_mask", "valid_lens", "context_mask", "src_mask", "kv_mask",
          "key_mask", "padding_mask", "attn_bias", "lengths", "valid_len", "enc_len", "pad_mask", "valid_lengths",
          "key_padding", "lens", "bias_mask", "attend_mask", "allowed", "keep", "visible", "ignore_mask", "additive_mask",
-         "seq_lens", "seq_lengths", "kv_lens", "key_lengths", "key_lens", "n_valid", "keep_mask", "blocked", "memory_mask",
+         "seq_lens", "seq_lengths", "pad", "ignore", "n_visible", "n_keys",
+         "kv_lens", "key_lengths", "key_lens", "n_valid", "keep_mask", "blocked", "memory_mask",
          "encoder_mask", "encoder_attention_mask", "tgt_mask", "causal_mask", "memory_key_padding_mask", "m", "bias")  # fmt: skip
 BIASES = (
     "bias",
@@ -145,7 +152,16 @@ NEED_WEIGHTS = ("need_weights", "return_attention", "output_attentions", "return
                 "return_attention_scores", "return_attn_weights", "with_weights", "get_weights", "need_attn",
                 "return_attention_weights", "output_attention", "return_probs", "return_scores", "give_weights")  # fmt: skip
 SCALE = ("scale", "softmax_scale", "sm_scale", "scale_factor", "scaling", "qk_scale", "temperature_inv")
-SOFT_CAP = ("soft_cap", "softcap", "logits_soft_cap", "logit_cap", "attn_logit_softcapping", "cap")
+SOFT_CAP = (
+    "soft_cap",
+    "softcap",
+    "logits_soft_cap",
+    "logit_cap",
+    "attn_logit_softcapping",
+    "cap",
+    "ceiling",
+    "softcapping",
+)
 
 # Words in a layer's name that tell its role, the most telling first.
 LAYERS: Mapping[str, str] = {

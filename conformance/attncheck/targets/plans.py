@@ -62,6 +62,11 @@ class Plan:
     inside: tuple[Inside, ...] = ()
     variants: tuple[Mapping[str, Scalar], ...] = ({},)
 
+    @property
+    def repeated(self) -> int:
+        """How many sizes are made equal to another: what hides mistakes that show where they differ."""
+        return self.construction.repeated + sum(e.isidentifier() for e in self.base.derived.values())
+
 
 def plans(search: Search, init: Mapping[str, str]) -> Iterator[Plan]:
     if not isinstance(search.target, type):

@@ -125,6 +125,9 @@ def with_lacking(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """The adapter of an unverified target, with what it lacks if several layers are one and the same."""
     if found.certainty == "verified" or found.lacking or found.identity or not found.is_class:
         return found
+    if any(axis in found.derived for axis in ("kernel", "channels", "hidden", "model_dim", "query_size")):
+        # How large its weights are is the target's own choice, and was only guessed.
+        return found
     case = first_case(found, mechanism)
     built = built_at(FoundAdapter(found, target), case.names) if case is not None else None
     if case is None or not isinstance(built, nn.Module):

@@ -86,7 +86,9 @@ def _watched(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) 
 def _tensors(built: Any) -> dict[str, Tensor]:
     if not isinstance(built, nn.Module):
         return {}
-    return dict(built.named_parameters()) | dict(built.named_buffers())
+    # What is not part of the state may grow with the longest input so far.
+    kept = built.state_dict(keep_vars=True)
+    return dict(built.named_parameters()) | {n: b for n, b in built.named_buffers() if n in kept}
 
 
 def _weighed(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:

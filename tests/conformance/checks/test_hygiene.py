@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from attncheck.checks import BY_ID as CHECKS
 from attncheck.checks import hygiene
@@ -228,3 +229,26 @@ def test_a_causal_mask_kept_from_a_longer_call_is_caught(verdict):
     found = verdict("forgets_other_sizes", "multi_head", instead=cuts_its_first_diagonal)
 
     assert found.outcome == "failed"
+
+
+class Remembers(nn.Module):
+    """A channel gate that counts up to the largest map so far."""
+
+    def __init__(self, gate: nn.Module, *, persistent: bool) -> None:
+        super().__init__()
+        self.gate = gate
+        self.register_buffer("places", torch.arange(0), persistent=persistent)
+
+    def forward(self, *args, **kwargs):
+        out = self.gate(*args, **kwargs)
+        if len(self.places) < out.shape[-1]:
+            self.places = torch.arange(out.shape[-1])
+        return out
+
+
+@pytest.mark.parametrize(("persistent", "outcome"), [(True, "failed"), (False, "passed")])
+def test_only_what_is_saved_has_to_stay_as_it_is(verdict, persistent, outcome):
+    def wrapped(module):
+        return Remembers(module, persistent=persistent)
+
+    assert verdict("keeps_its_parameters", "squeeze_excitation", built=wrapped).outcome == outcome

@@ -85,7 +85,9 @@ def test_names_of_unpacked_sizes_tell_the_layout(function: Callable[..., None], 
         ("x: (batch, channels, height, width)", "channels_first"),
         ("x: [B, H, W, C]", "channels_last"),
         ("x: [batch, time, channels, height, width]", "channels_at_2"),
-        ("weights: (batch, q_len, kv_len)", "batch_first"),
+        # As torch returns them beside outputs with the length first.
+        ("weights: (batch, q_len, kv_len)", None),
+        ("q (Lq, B, E) with weights (B, Lq, Lk)", "sequence_first"),
         ("a pair (x, y)", None),
     ],
 )

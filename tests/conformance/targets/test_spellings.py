@@ -1,5 +1,6 @@
 """How sizes, tables and kernels are spelled: each spelling is found, and what it says is right."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -128,6 +129,45 @@ class Configured(nn.Module):
         return softmax(self.score(hidden.tanh()).squeeze(-1), -1) @ v
 
 
+@dataclass
+class Settings:
+    """Names that nobody else uses, and one that tells."""
+
+    breadth: int = 32
+    reduction: int = 4
+
+
+class Settled(nn.Module):
+    """A channel gate whose configuration has a default, and a field with a name that tells nothing."""
+
+    def __init__(self, config: Settings | None = None) -> None:
+        super().__init__()
+        config = config or Settings()
+        reduced = config.breadth // config.reduction
+        self.fc = nn.Sequential(
+            nn.Linear(config.breadth, reduced), nn.ReLU(), nn.Linear(reduced, config.breadth)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.fc(x.mean((2, 3))).sigmoid()[..., None, None]
+
+
+class WithItsOwnWidth(nn.Module):
+    """One head whose width may be told, and is that of x by default; the scale is wrong where they differ."""
+
+    def __init__(self, emb: int, side: int, inner: int | None = None) -> None:
+        super().__init__()
+        inner = emb if inner is None else inner
+        self.emb = emb
+        self.to_q = nn.Linear(emb, inner)
+        self.to_k = nn.Linear(side, inner)
+        self.to_v = nn.Linear(side, inner)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        q, k, v = self.to_q(x), self.to_k(y), self.to_v(y)
+        return softmax(q @ k.mT * self.emb**-0.5, -1) @ v
+
+
 class InBlocks(nn.Module):
     """Queries are worked through four at a time."""
 
@@ -155,10 +195,26 @@ class InBlocks(nn.Module):
         (Unfolded, "cbam_spatial"),
         (Concatenated, "additive"),
         (Configured, "additive"),
+        (Settled, "squeeze_excitation"),
     ],
 )
 def test_a_right_one_is_verified_however_it_is_spelled(target: type[nn.Module], mechanism: str) -> None:
     assert found(target, mechanism).certainty == "verified"
+
+
+def test_a_width_that_may_be_told_is_told_though_the_target_is_right_without() -> None:
+    adapter = found(WithItsOwnWidth, "cross")
+
+    assert "inner" in adapter.arguments
+    assert adapter.certainty != "verified"
+
+
+def test_a_temperature_that_is_left_out_by_default_is_left_out() -> None:
+    def attend(temperature: float | None = None) -> None: ...
+
+    ways = constructions(attend, BY_ID["scaled_dot_product"], ("head_dim",), {})
+
+    assert [way.arguments for way in ways] == [{}]
 
 
 def test_a_window_of_one_number_has_as_many_tokens_as_its_square() -> None:
