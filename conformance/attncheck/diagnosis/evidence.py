@@ -12,7 +12,7 @@ from attncheck.checks.oracle import attempted
 from attncheck.checks.value import dead_rows
 from attncheck.diagnosis.answers import close
 from attncheck.model.case import Case, Scalar
-from attncheck.strategies.sizes import draw, plans
+from attncheck.strategies.sizes import Rules, draw, plans
 from attncheck.strategies.tensors import make
 from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.subject import Subject, default_options, rules_of
@@ -88,22 +88,28 @@ def _blind(subject: Subject, ask: Ask) -> bool:
 def _cases(subject: Subject) -> list[Case]:
     """Sizes that tell mistakes apart, under every option, with every kind of mask by turns."""
     made: list[Case] = []
-    masks = itertools.cycle(_MASKS)
+    kinds = _MASKS if subject.masking else ("",)
+    masks = itertools.cycle(kinds)
     for options in _options(subject):
         rules = rules_of(subject, options)
-        # What is added to the input needs its channels under most options.
-        sizes = rules.planned({}) or rules.planned({"out_channels": rules.base["channels"]})
+        sizes = rules.planned(_start(rules))
         if sizes is not None:
             case = Case(sizes, options, dtype=subject.interface.dtype, device=subject.device, seed=len(made))
-            made += [masked(subject, replace(case, seed=len(made)), kind) for kind in _MASKS]
+            made += [masked(subject, replace(case, seed=len(made)), kind) for kind in kinds]
     start = default_options(subject)
     rules = rules_of(subject, start)
     for plan in plans(rules.primary, rules.base, _LONG):
-        sizes = rules.planned(plan)
+        sizes = rules.planned({**_start(rules), **plan})
         if sizes is not None:
             case = Case(sizes, start, dtype=subject.interface.dtype, device=subject.device, seed=len(made))
             made.append(masked(subject, case, next(masks)))
     return made
+
+
+def _start(rules: Rules) -> dict[str, int]:
+    """What to change of the usual sizes so that they are legal: what is added to the input needs its channels."""
+    changes = plans(rules.primary, rules.base, _LONG)
+    return next((plan for plan in changes if rules.planned(plan) is not None), {})
 
 
 def _options(subject: Subject) -> Iterator[dict[str, Scalar]]:

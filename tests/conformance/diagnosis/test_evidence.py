@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import pytest
 import torch
 
 from attncheck.diagnosis.evidence import Exchange, drawn, gathered
@@ -11,7 +12,7 @@ from attncheck.targets.adapter import Reference
 from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.bench import Bench
 from attncheck.targets.subject import Subject
-from attnref.catalogue import BY_ID
+from attnref.catalogue import BY_ID, MECHANISMS
 
 SIZES = {"batch": 2, "heads": 3, "q_len": 5, "kv_len": 7, "head_dim": 4, "v_dim": 11}
 
@@ -52,6 +53,18 @@ def test_gradients_of_inputs_and_parameters_are_asked_for_where_a_check_wanted_s
     assert {ask.gradients for ask in without.asked} == {()}
     (wanted,) = {ask.gradients for ask in with_some.asked} - {()}
     assert {"x", "y", "query.weight", "value.bias"} <= set(wanted)
+
+
+@pytest.mark.parametrize("mechanism", [m.id for m in MECHANISMS])
+def test_every_option_is_asked_for_and_no_question_twice(mechanism: str) -> None:
+    subject = subject_of(mechanism)
+    asked = Right(subject)
+    gathered(subject, asked, [])
+    seen = {(name, value) for ask in asked.asked for name, value in {**ask.names, **ask.options}.items()}
+
+    options = subject.mechanism.contract.options
+    assert {(o.name, value) for o in options for value in o.values} <= seen
+    assert len({str(ask) for ask in asked.asked}) == len(asked.asked)
 
 
 def test_weights_are_asked_for_where_a_check_wanted_them() -> None:

@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -49,6 +49,20 @@ ALIKE: Mapping[str, str] = {
     "channel_self.weights_transposed": "channel_self.softmax_over_rows",
     # A softmax over branches of equal logits is one part in so many for each.
     "selective_kernel.one_excite_for_all_branches": "selective_kernel.branches_averaged",
+}
+
+# Mistakes that the catalogue does not have: mechanism -> step, and another body for it.
+FOREIGN: Mapping[str, tuple[str, Callable[..., object]]] = {
+    "additive": ("score", lambda self, query, key: self.v((query + key).sin()).squeeze(-1)),
+    "attention_pool": ("root", lambda self, width, channels: width**0.25),
+    "cbam_spatial": ("squashed", lambda self, logits: logits.tanh()),
+    "channel_self": ("attention", lambda self, energy, pixels: (energy / energy.shape[1]).softmax(2)),
+    "cross": ("scale", lambda self, q, k, v: q.size(1) ** -1.5),
+    "dot_product": ("factor", lambda self, queries, keys, values: 0.9 / queries.size(-1) ** 0.5),
+    "kernel_regression": ("exponent", lambda self, distance: -((distance * self.w) ** 4) / 4),
+    "relative_position": ("bias", lambda self: type(self).__base__.bias(self).mT),
+    "spatial_self": ("sum", lambda self, x, out: self.gamma * out - x),
+    "squeeze_excitation": ("activate", lambda self, logits: logits.tanh()),
 }
 
 # Families of checks whose findings are compared with known mistakes.
@@ -137,6 +151,15 @@ def test_nine_in_ten_mistakes_in_other_words_have_their_name() -> None:
     assert set(ids) <= BY_ID.keys()
     assert UNNAMED.keys() <= set(ids), "a mistake without a name that nobody made"
     assert 1 - (len(UNNAMED) + len(ALIKE)) / len(ids) >= 0.9, f"without a name of their own:\n{reasons}"
+
+
+@pytest.mark.parametrize("mechanism", FOREIGN)
+def test_a_mistake_that_the_catalogue_does_not_have_has_no_name(mechanism: str) -> None:
+    step, body = FOREIGN[mechanism]
+    right = rewritten(mechanism).made()
+    wrong = type(right.__name__, (right,), {step: body})
+
+    assert names_of(open_target(Request(wrong, mechanism, isolate=False))) == ()
 
 
 @pytest.mark.parametrize("mechanism", FILES)
