@@ -55,7 +55,7 @@ def explained(
 ) -> Finding:
     """The finding with everything that could be found out about it."""
     finding = _named(check, opened, finding, tell, scripts)
-    finding = _sized(check, opened, finding, request, tell, scripts)
+    finding = sized(check, opened, finding, request, tell, scripts)
     return _reproduced(check, opened, finding, request, tell, scripts)
 
 
@@ -114,7 +114,7 @@ def _all_answers(check: Check, opened: Opened, finding: Finding) -> list[tuple[A
     return [*_answers(check, opened, finding), *zip([plain], answers, strict=True)]
 
 
-def _sized(
+def sized(
     check: Check, opened: Opened, finding: Finding, request: Request, tell: Tell, scripts: Scripts
 ) -> Finding:
     """The finding with the sizes and options at which it shows, if few words say it."""
@@ -126,7 +126,7 @@ def _sized(
         return finding
     scripts.sized.add(cause)
     tell("learning at which sizes it fails")
-    space = _space(opened)
+    space = space_of(opened)
     asked, case = _plainest(check, opened, finding.case)
     learned = learn(
         lambda names: _label(asked, opened, case, names), space, seed=request.seed or 0,
@@ -151,7 +151,7 @@ def _at(check: Check, opened: Opened, case: Case) -> Verdict:
     return judge(check, opened.subject, [case], opened.executor, Known())
 
 
-def _space(opened: Opened) -> Space:
+def space_of(opened: Opened) -> Space:
     """Sizes that one may choose, and options that the target takes, as far as the contract allows."""
     subject = opened.subject
     defaults = default_options(subject)
