@@ -55,6 +55,10 @@ _LEAST_CONFIG = "SimpleNamespace(_attn_implementation='eager')"
 _RATIO = "(channels // reduction + 0.25) / channels"
 _WINDOW = "(height, tokens // height)"
 _LARGEST_BLOCK = 64
+# How large the pieces are in which a target works, or what it keeps: mistakes show only past them.
+_PIECES = re.compile(
+    "chunk|block|tile|piece|split|slice|bucket|buffer|cache|batch|step|iter|seed|depth|layer|dilat"
+)
 _MOST = 150
 
 
@@ -151,7 +155,7 @@ def _choices(
     if required:
         found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
         return [*found, *((c, 3.0) for c in _CONSTANTS)]
-    if not found and _is_count(parameter):
+    if not found and _is_count(parameter) and not _PIECES.search(name):
         # A name that tells nothing may be any size all the same.
         return [(None, 0.0), *((a, 1.0 + 0.1 * i) for i, a in enumerate(axes))]
     if not (_is_size(parameter) or found[:1] == [(_RATIO, 0.0)]) or not found:

@@ -118,3 +118,14 @@ def test_the_least_width_of_a_gate_goes_by_its_letter() -> None:
         "r": "reduction",
         "L": "least_reduced",
     }
+
+
+def test_a_size_of_pieces_is_left_as_it_is() -> None:
+    """Pieces as large as another size would never end where a mistake shows."""
+
+    def attention(d_model: int, n_heads: int, chunk: int = 4, breadth: int = 8) -> None: ...
+
+    ways = constructions(attention, MULTI_HEAD, ("model_dim", "heads", "value_size"), {})
+
+    assert not any("chunk" in way.arguments for way in ways)
+    assert {way.arguments.get("breadth") for way in ways} >= {None, "value_size"}
