@@ -10,16 +10,35 @@ from typing import Any, get_args
 _PLAIN = (bool, int, float, str, type(None))
 
 
+def hands_on(target: Callable[..., Any], argument: str) -> bool:
+    """Whether a constructor gives an argument to anything that it calls, so that more than its value is kept."""
+    return any(
+        isinstance(node, ast.Call)
+        and any(
+            isinstance(part, ast.Name) and part.id == argument
+            for given in node.args
+            for part in ast.walk(given)
+        )
+        for node in ast.walk(_constructor(target))
+    )
+
+
+def _constructor(target: Callable[..., Any]) -> ast.AST:
+    """The constructor's code, empty if it cannot be read."""
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(target.__init__)))
+    except (OSError, TypeError, ValueError, SyntaxError):
+        return ast.Module([], [])
+
+
 def words_read(target: Callable[..., Any]) -> dict[str, list[str]]:
     """The words that a constructor compares a required argument with, as expressions."""
     try:
-        source = textwrap.dedent(inspect.getsource(target.__init__))
         required = {p.name for p in inspect.signature(target).parameters.values() if p.default is p.empty}
-        tree = ast.parse(source)
-    except (OSError, TypeError, ValueError, SyntaxError):
+    except (TypeError, ValueError):
         return {}
     found: dict[str, list[str]] = {}
-    for node in ast.walk(tree):
+    for node in ast.walk(_constructor(target)):
         if isinstance(node, ast.Compare) and isinstance(node.left, ast.Name) and node.left.id in required:
             words = [repr(word) for other in node.comparators for word in _words(other)]
             known = found.setdefault(node.left.id, [])
@@ -35,13 +54,9 @@ def _words(node: ast.expr) -> Iterator[str]:
 
 def fields_read(target: Callable[..., Any], argument: str) -> set[str]:
     """The fields of a configuration that a constructor reads."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(target.__init__)))
-    except (OSError, TypeError, ValueError, SyntaxError):
-        return set()
     return {
         node.attr
-        for node in ast.walk(tree)
+        for node in ast.walk(_constructor(target))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == argument
     }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attncheck.targets.adapter import signature_of
-from attncheck.targets.configuring import defaults_said, fields_read, words_read
+from attncheck.targets.configuring import defaults_said, fields_read, hands_on, words_read
 from attncheck.targets.names import (
     ARGUMENTS,
     CAUSAL,
@@ -54,7 +54,6 @@ _LEAST_CONFIG = "SimpleNamespace(_attn_implementation='eager')"
 # Neither int() nor round() of channels times this ratio is anything but channels // reduction.
 _RATIO = "(channels // reduction + 0.25) / channels"
 _WINDOW = "(height, tokens // height)"
-_LARGEST_BLOCK = 64
 # How large the pieces are in which a target works, or what it keeps: mistakes show only past them.
 _PIECES = re.compile(
     "chunk|block|tile|piece|split|slice|bucket|buffer|cache|batch|step|iter|seed|depth|layer|dilat"
@@ -90,6 +89,10 @@ def constructions(
     choices |= {
         name: [(text, 0.0) for text in texts] for name, texts in words_read(target).items() if name in choices
     }
+    for parameter in parameters:
+        if parameter.name == "block_size" and _is_count(parameter) and not hands_on(target, parameter.name):
+            # What is worked through at a time: the longest there can be is handed to a table or a mask.
+            choices[parameter.name] = [(None, 0.0)]
     found = list(_combined(choices, given))
     lone = [p for p in parameters if p.default is p.empty] or parameters
     if len(lone) == 1 and lone[0].name.lower() in CONFIGS:
@@ -182,9 +185,6 @@ def _by_meaning(
         return name, 0.5
     if name in KV_HEADS and "heads" in axes:
         return "heads", 0.5
-    if name == "block_size" and isinstance(default, int) and default <= _LARGEST_BLOCK:
-        # What is worked through at a time, not the longest there can be.
-        return None
     if name in LENGTHS and "q_len" in signature_of(mechanism).axes:
         # A table or a mask as long as the longest sequence.
         return "max(q_len, kv_len)", 0.5

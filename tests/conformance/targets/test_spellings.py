@@ -228,6 +228,18 @@ def test_a_block_that_has_a_size_of_its_own_keeps_it() -> None:
     assert "block_size" not in found(InBlocks, "additive").arguments
 
 
+class OfALongest(InBlocks):
+    """The same name for the longest sequence that the mask is made for."""
+
+    def __init__(self, query_size: int, key_size: int, num_hiddens: int, block_size: int = 64) -> None:
+        super().__init__(query_size, key_size, num_hiddens)
+        self.register_buffer("allowed", torch.ones(block_size, block_size))
+
+
+def test_a_block_that_a_mask_is_made_of_is_as_long_as_the_longest() -> None:
+    assert found(OfALongest, "additive").arguments["block_size"] == "max(q_len, kv_len)"
+
+
 def test_heads_by_name_are_never_another_size() -> None:
     mechanism = BY_ID["relative_position"]
     ways = constructions(CalledABias, mechanism, ("model_dim", "tokens", "heads", "height"), {})
