@@ -90,10 +90,14 @@ def _of_one_size(subject: Subject, inputs: Mapping[str, TensorShape], case: Case
     wanted = rank_for(first, case.sizes, case.options)
     pairs: list[tuple[str, str]] = []
     for shape in others:
-        dims = next((dims for dims in shape.ranks if len(dims) == len(wanted)), ())
-        pairs += [(a.axis, b.axis) for a, b in zip(wanted, dims, strict=False) if a.axis and b.axis]
+        dims = rank_for(shape, case.sizes, case.options)
+        if len(dims) != len(wanted):
+            return None
+        pairs += [(a.axis, b.axis) for a, b in zip(wanted, dims, strict=True) if a.axis and b.axis]
     rules = rules_of(subject, dict(case.options))
-    sizes = rules.complete({**case.sizes, **{b: case.sizes[a] for a, b in pairs}})
+    chosen = {**case.sizes, **{b: case.sizes[a] for a, b in pairs}}
+    # What follows from other sizes follows from the changed ones.
+    sizes = rules.complete({axis: chosen[axis] for axis in rules.primary})
     if sizes is None or len(pairs) < len(others) * len(wanted) or any(sizes[a] != sizes[b] for a, b in pairs):
         return None
     return replace(case, sizes=sizes)

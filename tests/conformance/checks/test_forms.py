@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from attncheck.checks import forms
+from attncheck.engine.plan import cases
 from attncheck.targets.adapter import Reference
 from attncheck.targets.subject import Subject
 from attnref.catalogue import BY_ID
@@ -59,16 +60,37 @@ def doubles_keys_that_are_the_queries(call, built, inputs, options):
     return call(built, inputs, options)
 
 
-@pytest.mark.parametrize("mechanism", ["multi_head", "dot_product", "additive", "kernel_regression"])
+@pytest.mark.parametrize("mechanism", ["multi_head", "dot_product", "additive"])
 def test_a_path_of_its_own_for_one_tensor_is_caught(verdict, mechanism):
     found = verdict("one_tensor_for_several_matches", mechanism, instead=doubles_keys_that_are_the_queries)
 
     assert found.outcome == "failed"
 
 
-@pytest.mark.parametrize("mechanism", ["scaled_dot_product", "cross", "kernel_regression", "dot_product"])
+@pytest.mark.parametrize("mechanism", ["scaled_dot_product", "cross", "dot_product"])
 def test_the_reference_takes_one_tensor_for_several(verdict, mechanism):
     assert verdict("one_tensor_for_several_matches", mechanism).outcome == "passed"
+
+
+def test_inputs_of_different_ranks_are_never_one(verdict):
+    found = verdict("one_tensor_for_several_matches", "kernel_regression")
+
+    assert (found.outcome, found.reason) == (
+        "skipped",
+        "no case could be judged: no two inputs can have one shape",
+    )
+
+
+def test_what_follows_from_a_size_that_is_changed_is_changed_with_it():
+    """A head as wide as the keys: where queries are the keys, it is as wide as the queries."""
+    mechanism = BY_ID["cross"]
+    interface = replace(Reference(mechanism).interface, derived={"head_dim": "key_size"})
+    subject = Subject(mechanism, interface)
+    (case,) = cases(forms.one_tensor_for_several_matches, subject, "quick", 0)[:1]
+
+    (ask,) = next(forms.one_tensor_for_several_matches.judge(subject, case))
+
+    assert ask.names["head_dim"] == ask.names["key_size"] == ask.names["query_size"]
 
 
 def test_a_target_of_one_tensor_is_not_asked_for_several(verdict):
