@@ -13,6 +13,7 @@ from attncheck.checks.check import (
     needs_weights,
 )
 from attncheck.checks.comparing import agree
+from attncheck.checks.layers import owned
 from attncheck.checks.masking import masked
 from attncheck.checks.oracle import expect, in_float64
 from attncheck.checks.value import with_masks, within_budget
@@ -32,8 +33,7 @@ def survives_large_logits(subject: Subject, case: Case) -> Trial:
     ask = subject.ask(with_masks(subject, case))
     names = [n for roles in (("q", "queries"), ("k", "keys")) for n in subject.playing(roles)]
     if len(names) < 2:
-        layers = ("query.", "key.")
-        names = [n for n in _own(subject, ask) if n.startswith(layers)]
+        names = [n for layer in ("query", "key") for n in owned(subject, ask, layer)]
     factor = 60.0
     if "score.weight" in ask.parameters:
         # Scores that a layer makes of what is bounded are as large as its weights.
@@ -56,16 +56,10 @@ def _sides(subject: Subject, ask: Ask) -> list[tuple[str, str | None]]:
     """What makes all queries alike, and all keys: an input, or the bias of a layer without its weight."""
     if "query.weight" in ask.parameters:
         names = [("query.bias", "query.weight"), ("key.bias", "key.weight")]
-        own = _own(subject, ask)
-        lacking = [n for pair in names for n in pair if n not in own]
+        lacking = [n for pair in names for n in pair if not owned(subject, ask, n)]
         return [] if lacking else list(names)
     sides = [subject.playing(roles) for roles in (("q", "queries"), ("k", "keys"))]
     return [(side[0], None) for side in sides] if all(sides) else []
-
-
-def _own(subject: Subject, ask: Ask) -> list[str]:
-    """The parameters that the target has: a layer that is the identity has none."""
-    return [n for n in ask.parameters if n not in (*subject.interface.absent, *subject.interface.identity)]
 
 
 def _with_biases(subject: Subject, case: Case) -> Case:

@@ -9,7 +9,9 @@ from attncheck.checks.masking import masked
 from attncheck.checks.oracle import expect
 from attncheck.checks.value import with_masks
 from attncheck.model.case import Case
-from attncheck.targets.subject import Subject, rank_for, rules_of, without_heads
+from attncheck.targets.legal import rules_of
+from attncheck.targets.masking import without_heads
+from attncheck.targets.subject import Subject, rank_for
 from attnref._signature import TensorShape
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check
 from attncheck.model.case import Case
 from attncheck.targets.ask import Trouble
-from attncheck.targets.subject import Subject, rules_of
+from attncheck.targets.legal import rules_of
+from attncheck.targets.subject import Subject
 
 
 def sizes_of(case: Case, axes: tuple[str, ...]) -> str:

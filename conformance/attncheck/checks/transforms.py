@@ -12,7 +12,8 @@ from attncheck.checks.oracle import expect, in_float64, performed
 from attncheck.checks.value import has_dead_rows, with_masks, within_budget
 from attncheck.model.case import Case
 from attncheck.targets.ask import Answer, Ask
-from attncheck.targets.subject import Subject, rules_of
+from attncheck.targets.legal import rules_of
+from attncheck.targets.subject import Subject
 from attncheck.targets.transforming import BEFORE
 
 

@@ -12,7 +12,8 @@ from attncheck.checks.oracle import expect, in_float64
 from attncheck.model.case import Case, Scalar
 from attncheck.strategies.tensors import DTYPES
 from attncheck.strategies.tolerance import PRECISE, ROUNDOFF, difference
-from attncheck.targets.subject import Subject, rules_of
+from attncheck.targets.legal import rules_of
+from attncheck.targets.subject import Subject
 
 
 def with_masks(subject: Subject, case: Case) -> Case:

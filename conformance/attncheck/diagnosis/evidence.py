@@ -15,7 +15,8 @@ from attncheck.model.case import Case, Scalar
 from attncheck.strategies.sizes import Rules, draw, plans
 from attncheck.strategies.tensors import make
 from attncheck.targets.ask import Answer, Ask
-from attncheck.targets.subject import Subject, default_options, rules_of
+from attncheck.targets.legal import default_options, rules_of
+from attncheck.targets.subject import Subject
 
 # A question and what came back.
 Exchange = tuple[Ask, Answer]

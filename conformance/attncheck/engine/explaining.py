@@ -18,7 +18,7 @@ from attncheck.model.case import Case
 from attncheck.model.finding import Finding
 from attncheck.model.verdict import Family, Verdict
 from attncheck.targets.ask import Answer, Ask
-from attncheck.targets.subject import default_options, rules_of
+from attncheck.targets.legal import default_options, rules_of
 from attncheck.targets.transforming import BEFORE
 
 Tell = Callable[[str], None]

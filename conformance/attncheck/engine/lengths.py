@@ -9,7 +9,8 @@ from attncheck.engine.judging import Known, judge
 from attncheck.engine.put import Executor
 from attncheck.model.finding import Finding
 from attncheck.strategies.sizes import LONG
-from attncheck.targets.subject import Subject, rules_of
+from attncheck.targets.legal import rules_of
+from attncheck.targets.subject import Subject
 
 # A question at full length takes a streaming target half a minute on one core.
 _SECONDS = 120.0

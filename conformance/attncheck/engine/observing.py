@@ -8,7 +8,8 @@ from attncheck.checks.masking import masked
 from attncheck.engine.put import Executor
 from attncheck.model.case import Case
 from attncheck.targets.ask import Ask
-from attncheck.targets.subject import Subject, default_options, rules_of
+from attncheck.targets.legal import default_options, rules_of
+from attncheck.targets.subject import Subject
 
 _EMPTY = ("batch", "q_len", "kv_len")
 

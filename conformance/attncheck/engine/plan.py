@@ -10,7 +10,8 @@ from attncheck.checks.check import Check
 from attncheck.engine.request import Budget
 from attncheck.model.case import Case, Scalar
 from attncheck.strategies.sizes import LONG, OWN, Rules, draw, plans
-from attncheck.targets.subject import Subject, default_options, rules_of
+from attncheck.targets.legal import default_options, rules_of
+from attncheck.targets.subject import Subject
 from attnref._mechanism import Option
 
 

@@ -11,7 +11,8 @@ from attncheck.engine.judging import Known, judge
 from attncheck.engine.put import Executor
 from attncheck.model.case import Case
 from attncheck.model.finding import Finding
-from attncheck.targets.subject import Subject, default_options, rules_of
+from attncheck.targets.legal import default_options, rules_of
+from attncheck.targets.subject import Subject
 
 _TRIES = 80
 _STEPS = 12

@@ -12,9 +12,17 @@ from attncheck.targets.adapter import signature_of
 from attncheck.targets.configuring import defaults_said, fields_read, hands_on, words_read
 from attncheck.targets.names import (
     ARGUMENTS,
+    BLOCKS,
     CAUSAL,
+    CONFIGS,
+    FACTORS,
+    INNER,
+    KERNELS,
     KV_HEADS,
+    LENGTHS,
+    RESOLUTIONS,
     SOFT_CAP,
+    WINDOWS,
     ZERO,
     axes_for,
     is_dropout,
@@ -22,31 +30,6 @@ from attncheck.targets.names import (
 )
 from attnref import Mechanism
 
-LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
-           "max_position_embeddings", "n_positions", "longest", "span", "max_positions",
-           "max_tokens", "sequence_length")  # fmt: skip
-RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size")
-WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size", "resolution",
-           "grid_size", "grid", "feat_size", "map_size", "fmap_size", "input_size", "patch_grid", "hw", "side")  # fmt: skip
-FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp": "head_dim ** 0.5",
-           "scale_factor": "head_dim ** -0.5", "norm_factor": "head_dim ** 0.5"}  # fmt: skip
-INNER = ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "qkv_features", "hidden_dim", "proj_dim", "d_inner",
-         "inner")  # fmt: skip
-KERNELS = ("kernels", "kernel_sizes")
-BLOCKS = ("layers", "num_blocks", "depths", "blocks_per_stage")
-CONFIGS = (
-    "config",
-    "cfg",
-    "args",
-    "conf",
-    "params",
-    "opt",
-    "hparams",
-    "configuration",
-    "c",
-    "settings",
-    "options",
-)
 # What an argument that tells nothing may want, after every size was tried.
 _CONSTANTS = ("True", "0.0", "None", "1")
 # What a configuration beside the sizes is read for.

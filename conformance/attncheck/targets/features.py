@@ -6,13 +6,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from attncheck.targets.adapter import signature_of
-from attncheck.targets.constructing import CONFIGS
 from attncheck.targets.documentation import documented, waives_causality
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.masking import runs_with, unused, with_bias, with_mask, with_padding
-from attncheck.targets.names import CAUSAL, NEED_WEIGHTS, PERHAPS_CAUSAL, SCALE, SOFT_CAP, ZERO
+from attncheck.targets.names import CAUSAL, CONFIGS, NEED_WEIGHTS, PERHAPS_CAUSAL, SCALE, SOFT_CAP, ZERO
 from attncheck.targets.notes import notes_of
 from attncheck.targets.tapping import raw_result
 from attncheck.targets.trying import agrees, attempt, first_case, subject_of

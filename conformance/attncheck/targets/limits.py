@@ -11,7 +11,7 @@ from attncheck.strategies.sizes import Rules, value
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.layers import learned_shapes
-from attncheck.targets.subject import default_options, rules_of
+from attncheck.targets.legal import default_options, rules_of
 from attncheck.targets.trying import built_at, case_for, subject_of
 from attnref import Mechanism
 

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from attncheck.model.case import Case
 from attncheck.targets.adapter import signature_of
+from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
 from attncheck.targets.calling import parameters_of
 from attncheck.targets.documentation import documented_ranks, tells_ranks_apart
@@ -14,7 +16,7 @@ from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hiding import hides
 from attncheck.targets.masks import MaskForm, forms
 from attncheck.targets.names import BIASES, is_mask, is_padding
-from attncheck.targets.subject import without_heads
+from attncheck.targets.subject import Subject
 from attncheck.targets.tapping import function_of
 from attncheck.targets.trying import (
     Try,
@@ -143,6 +145,13 @@ def _also_without_heads(found: Found, form: MaskForm, target: Any, mechanism: Me
     answer = Bench(FoundAdapter(tried, target)).perform(ask)
     fits = answer.trouble is None and agrees(gap_between(answer.out, expected_of(subject, ask)["out"]))
     return tried if fits else found
+
+
+def without_heads(subject: Subject, ask: Ask, case: Case) -> Ask:
+    """The question with a mask of the lowest rank that the reference takes."""
+    dims = min(subject.optional["mask"].ranks, key=len)
+    lower = replace(ask.inputs["mask"], shape=tuple(dim.size(case.names) for dim in dims))
+    return replace(ask, inputs={**ask.inputs, "mask": lower})
 
 
 def _masked(found: Found, form: MaskForm) -> Found:

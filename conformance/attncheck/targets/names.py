@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 
-# Arguments of constructors that go by other names than the reference's options.
 # Heads of keys and values, where each may serve several heads of queries.
 KV_HEADS = (
     "num_kv_heads",
@@ -15,6 +14,33 @@ KV_HEADS = (
     "kv_n_heads",
 )
 
+# Lengths, sides and factors that a constructor may want, and layers and configurations it is given.
+LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
+           "max_position_embeddings", "n_positions", "longest", "span", "max_positions",
+           "max_tokens", "sequence_length")  # fmt: skip
+RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size")
+WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size", "resolution",
+           "grid_size", "grid", "feat_size", "map_size", "fmap_size", "input_size", "patch_grid", "hw", "side")  # fmt: skip
+FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp": "head_dim ** 0.5",
+           "scale_factor": "head_dim ** -0.5", "norm_factor": "head_dim ** 0.5"}  # fmt: skip
+INNER = ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "qkv_features", "hidden_dim", "proj_dim", "d_inner",
+         "inner")  # fmt: skip
+KERNELS = ("kernels", "kernel_sizes")
+BLOCKS = ("layers", "num_blocks", "depths", "blocks_per_stage")
+CONFIGS = (
+    "config",
+    "cfg",
+    "args",
+    "conf",
+    "params",
+    "opt",
+    "hparams",
+    "configuration",
+    "c",
+    "settings",
+    "options",
+)
+# Arguments of constructors that go by other names than the reference's options.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "rank": ("dimension", "dimensions", "ndim", "n_dim", "n_dims", "dims", "spatial_dims"),
     "norm": ("bn_layer", "bn", "use_bn", "batch_norm", "with_bn", "use_norm", "batchnorm"),

@@ -15,8 +15,9 @@ from attncheck.shapes.question import Question, Sizes
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter, adapter_from_json
+from attncheck.targets.legal import default_options, rules_of
 from attncheck.targets.loading import load
-from attncheck.targets.subject import Subject, default_options, rank_for, rules_of
+from attncheck.targets.subject import Subject, rank_for
 
 Tell = Callable[[Mapping[str, object]], None]
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from attncheck.model.case import Case, Scalar
 from attncheck.model.recipe import Kind, Recipe
-from attncheck.strategies.sizes import OWN, Rules, value
+from attncheck.strategies.sizes import value
 from attncheck.targets.adapter import (
     MEMORY,
     Interface,
@@ -285,34 +285,6 @@ class Subject:
         return float(case.sizes[axis]) if axis else 1.0
 
 
-def rules_of(subject: Subject, options: dict[str, Scalar]) -> Rules:
-    """What the sizes of a subject must obey."""
-    contract, interface = subject.mechanism.contract, subject.interface
-    stated = {**contract.defaults, **interface.derived}
-    defaults = {a: e for a, e in stated.items() if a not in interface.free and a not in subject.ties}
-    fixed = {a: int(v) for a, v in interface.fixed.items() if a in subject.axes and isinstance(v, int)}
-    return Rules(
-        axes=subject.axes_under(options),
-        ties=subject.ties,
-        defaults={a: e for a, e in defaults.items() if a not in fixed},
-        conditions=(*(rule.holds for rule in contract.rules), *interface.refuses),
-        options=options,
-        fixed=fixed,
-        own=OWN.get(subject.mechanism.id, {}),
-    )
-
-
-def default_options(subject: Subject) -> dict[str, Scalar]:
-    """Every option of the contract at its default, or at what the target always does."""
-    # A square window of one row has one token, and nothing to tell apart.
-    square = "height" in subject.interface.derived.get("tokens", "")
-    options = {
-        o.name: o.values[-1] if square and o.name == "height" else o.values[0]
-        for o in subject.mechanism.contract.options
-    }
-    return {**options, **{k: v for k, v in subject.interface.fixed.items() if k in options}}
-
-
 def _unnumbered(name: str) -> str:
     """A parameter's name without numbers: what one branch lacks all of them lack."""
     return re.sub(r"\.\d+\.", ".#.", name)
@@ -326,13 +298,6 @@ def rank_for(shape: TensorShape, sizes: Mapping[str, int], options: Mapping[str,
         if named and all(dim.axis is None or dim.axis in sizes for dim in dims):
             return dims
     return shape.ranks[-1]
-
-
-def without_heads(subject: Subject, ask: Ask, case: Case) -> Ask:
-    """The question with a mask of the lowest rank that the reference takes."""
-    dims = min(subject.optional["mask"].ranks, key=len)
-    lower = replace(ask.inputs["mask"], shape=tuple(dim.size(case.names) for dim in dims))
-    return replace(ask, inputs={**ask.inputs, "mask": lower})
 
 
 def _parameter_kind(name: str, shape: tuple[int, ...]) -> Kind:

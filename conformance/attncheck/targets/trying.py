@@ -16,8 +16,9 @@ from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
+from attncheck.targets.legal import default_options, rules_of
 from attncheck.targets.normalising import Norm
-from attncheck.targets.subject import Subject, default_options, rules_of
+from attncheck.targets.subject import Subject
 from attnref import Mechanism
 
 # Sizes to try a guess at: pairwise different first, then such as pickier targets accept.

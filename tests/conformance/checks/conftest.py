@@ -14,7 +14,8 @@ from attncheck.engine.put import InProcess
 from attncheck.model.case import Case
 from attncheck.model.verdict import Verdict
 from attncheck.targets.adapter import Reference
-from attncheck.targets.subject import Subject, default_options, rules_of
+from attncheck.targets.legal import default_options, rules_of
+from attncheck.targets.subject import Subject
 from attnref import Mechanism
 from attnref.catalogue import BY_ID as MECHANISMS
 

@@ -14,7 +14,8 @@ from attncheck.strategies.sizes import value
 from attncheck.strategies.tolerance import PRECISE
 from attncheck.targets.adapter import Reference
 from attncheck.targets.bench import Bench
-from attncheck.targets.subject import Subject, default_options, rules_of
+from attncheck.targets.legal import default_options, rules_of
+from attncheck.targets.subject import Subject
 from attnref import MECHANISMS
 from attnref.catalogue import BY_ID
 

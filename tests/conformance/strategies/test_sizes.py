@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from attncheck.strategies.sizes import plans
 from attncheck.targets.adapter import Reference
-from attncheck.targets.subject import Subject, default_options, rules_of
+from attncheck.targets.legal import default_options, rules_of
+from attncheck.targets.subject import Subject
 from attnref import Mechanism
 from attnref.catalogue import BY_ID
 

@@ -7,7 +7,8 @@ from attncheck.model.case import Scalar
 from attncheck.shapes.inferred import parameters_in_axes
 from attncheck.shapes.table import UNKNOWN, table
 from attncheck.targets.adapter import Reference
-from attncheck.targets.subject import Subject, default_options, rules_of
+from attncheck.targets.legal import default_options, rules_of
+from attncheck.targets.subject import Subject
 from attnref import Mechanism
 from attnref._signature import Dim
 

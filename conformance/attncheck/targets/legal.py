@@ -1,0 +1,33 @@
+"""Which sizes and options a subject allows: the rules they obey, and those to begin with."""
+
+from attncheck.model.case import Scalar
+from attncheck.strategies.sizes import OWN, Rules
+from attncheck.targets.subject import Subject
+
+
+def rules_of(subject: Subject, options: dict[str, Scalar]) -> Rules:
+    """What the sizes of a subject must obey."""
+    contract, interface = subject.mechanism.contract, subject.interface
+    stated = {**contract.defaults, **interface.derived}
+    defaults = {a: e for a, e in stated.items() if a not in interface.free and a not in subject.ties}
+    fixed = {a: int(v) for a, v in interface.fixed.items() if a in subject.axes and isinstance(v, int)}
+    return Rules(
+        axes=subject.axes_under(options),
+        ties=subject.ties,
+        defaults={a: e for a, e in defaults.items() if a not in fixed},
+        conditions=(*(rule.holds for rule in contract.rules), *interface.refuses),
+        options=options,
+        fixed=fixed,
+        own=OWN.get(subject.mechanism.id, {}),
+    )
+
+
+def default_options(subject: Subject) -> dict[str, Scalar]:
+    """Every option of the contract at its default, or at what the target always does."""
+    # A square window of one row has one token, and nothing to tell apart.
+    square = "height" in subject.interface.derived.get("tokens", "")
+    options = {
+        o.name: o.values[-1] if square and o.name == "height" else o.values[0]
+        for o in subject.mechanism.contract.options
+    }
+    return {**options, **{k: v for k, v in subject.interface.fixed.items() if k in options}}
