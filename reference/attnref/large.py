@@ -53,9 +53,10 @@ def _non_local(block: NonLocal, x: Tensor, here: Tensor) -> Tensor:
     if block.sub_sample and not block.pool_first:
         k, v = pooled(k), pooled(v)
     logits = einsum(q, k.flatten(2), "b d i, b d j -> b i j")
-    if block.scaled:
-        logits = logits * q.shape[1] ** -0.5
-    weights = logits.softmax(-1) if block.pairwise == "embedded_gaussian" else logits / logits.shape[-1]
+    if block.pairwise == "embedded_gaussian":
+        weights = (logits * q.shape[1] ** -0.5 if block.scaled else logits).softmax(-1)
+    else:
+        weights = logits / logits.shape[-1]
     projected = _projected(block.output, einsum(weights, v.flatten(2), "b i j, b d j -> b d i"))
     if block.norm is None:
         return here + projected

@@ -5,6 +5,7 @@ from functools import lru_cache
 from attncheck.checks import (
     averages,
     conventions,
+    dead_rows,
     distances,
     dropout,
     extremes,
@@ -33,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     *shape.CHECKS,
     *order.CHECKS,
     *masking.CHECKS,
+    *dead_rows.CHECKS,
     *conventions.CHECKS,
     *scores.CHECKS,
     *distances.CHECKS,

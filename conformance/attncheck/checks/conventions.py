@@ -1,16 +1,10 @@
 """Where libraries differ: behaviour that is neither the law nor a listed option fails."""
 
-from dataclasses import replace
-
 import torch
 
-from attncheck.checks.check import Mismatch, NotJudged, Trial, both, check, needs_weights
-from attncheck.checks.comparing import agree
-from attncheck.checks.masking import masked, possible
-from attncheck.checks.oracle import expect
+from attncheck.checks.check import Mismatch, NotJudged, Trial, check
 from attncheck.model.case import Case
 from attncheck.strategies.tolerance import RIGHT, difference
-from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.subject import Subject
 
 # Options that exclude each other. Numbers to add or lengths are another form of mask, not another meaning.
@@ -20,96 +14,6 @@ _RIVALS = (
     frozenset({"heads_first", "length_first"}),
     frozenset({"channels_first", "channels_last", *(f"channels_at_{place}" for place in (2, 3))}),
 )
-
-
-def hides_whole_rows(subject: Subject) -> str | None:
-    """Applies where some mask of the target leaves a query without a key."""
-    if subject.masking is None:
-        return "the target takes no mask"
-    if (
-        possible(subject, "dead_row_mask") != "dead_row_mask"
-        or subject.optional[subject.masking].kind != "bool"
-    ):
-        return "no mask of the target can hide every key of one query"
-    return None
-
-
-def dead_row_ask(subject: Subject, case: Case) -> Ask:
-    """A question in which query 0 of every sample and head may attend to nothing."""
-    return subject.ask(masked(subject, case, "dead_row_mask"))
-
-
-def dead_row_option(subject: Subject, ask: Ask, answer: Answer) -> str | None:
-    """What the first query got: "zeros", "nan", "mean_of_the_values", or None for anything else."""
-    place = subject.output_axis("q_len") or 1
-    if answer.out.shape != expect(subject, ask).out.shape:
-        return None
-    row = answer.out.select(place, 0)
-    if bool(row.isnan().all()):
-        return "nan"
-    if difference(row, expect(subject, ask).out.select(place, 0)).gap <= RIGHT:
-        return "zeros"
-    if difference(row, expect(subject, _uniform(subject, ask)).out.select(place, 0)).gap <= RIGHT:
-        return "mean_of_the_values"
-    return None
-
-
-def _uniform(subject: Subject, ask: Ask) -> Ask:
-    """The question without its mask and with keys of zero: every value weighs the same."""
-    plain = ask.without(str(subject.masking))
-    for name in plain.parameters:
-        if name.startswith("key."):
-            plain = plain.edit(name, "zero")
-    for name in () if any(n.startswith("key.") for n in plain.parameters) else subject.playing(("k", "keys")):
-        plain = plain.edit(name, "zero")
-    return replace(plain, options={**plain.options, "causal": False})
-
-
-@check(
-    "law",
-    "a fully masked row gives zeros, NaN or the mean",
-    applies=both(hides_whole_rows, needs_weights),
-    share=0.3,
-    rank=18,
-)
-def treats_dead_rows_by_a_convention(subject: Subject, case: Case) -> Trial:
-    """A query that may attend to nothing gets one of the three answers that serious libraries give."""
-    if case.sizes["kv_len"] < 2 or case.sizes["q_len"] < 1:
-        return NotJudged("there are too few keys to tell")
-    ask = dead_row_ask(subject, case)
-    (answer,) = yield [ask]
-    if answer.out.shape != expect(subject, ask).out.shape:
-        return NotJudged("the output has another shape")
-    if dead_row_option(subject, ask, answer) is not None:
-        return None
-    row = answer.out.select(subject.output_axis("q_len") or 1, 0)
-    return Mismatch("zeros, NaN or the mean of the values", f"{row.flatten()[:3].tolist()} …")
-
-
-@check(
-    "value",
-    "a fully masked row leaves the others alone",
-    applies=both(hides_whole_rows, needs_weights),
-    share=0.3,
-    rank=43,
-)
-def dead_rows_spare_the_others(subject: Subject, case: Case) -> Trial:
-    """One query that may attend to nothing changes no other query, of its sample or another."""
-    if case.sizes["kv_len"] < 1 or case.sizes["q_len"] < 1:
-        return NotJudged("there is no row")
-    ask = subject.ask(masked(subject, case, "one_dead_row_mask"))
-    (answer,) = yield [ask]
-    expected = expect(subject, ask).out
-    if answer.out.shape != expected.shape:
-        return NotJudged("the output has another shape")
-    place = subject.output_axis("q_len") or 1
-    actual, expected = answer.out.clone(), expected.clone()
-    # A mask that all samples share hides the row in each of them.
-    shared = subject.position(ask, str(subject.masking), "batch") is None
-    for tensor in (actual, expected):
-        samples = tensor if shared else tensor[:1]
-        samples.select(place, 0).zero_()
-    return agree(actual, expected, "the rows beside a dead one")
 
 
 def _second_inputs(subject: Subject) -> list[str]:
@@ -170,9 +74,4 @@ def contradicts_its_documentation(subject: Subject, case: Case) -> Trial:
     return None
 
 
-CHECKS = (
-    treats_dead_rows_by_a_convention,
-    dead_rows_spare_the_others,
-    never_regroups_samples,
-    contradicts_its_documentation,
-)
+CHECKS = (never_regroups_samples, contradicts_its_documentation)

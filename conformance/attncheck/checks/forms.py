@@ -38,6 +38,26 @@ def lengths_match_the_reference(subject: Subject, case: Case) -> Trial:
     return agree(answer.out, expect(subject, ask).out, "the output with valid lengths")
 
 
+def _takes_two_masks(subject: Subject) -> str | None:
+    lengths = subject.masking == "mask" and "valid_lens" in subject.optional
+    if subject.interface.pads or (lengths and not {"mask", "valid_lens"} <= set(subject.interface.exclusive)):
+        return None
+    return "the target takes one mask"
+
+
+@check(
+    "value", "a mask and what hides keys from every query hold together",
+    applies=both(needs_weights, _takes_two_masks), share=0.3, rank=42,
+)  # fmt: skip
+def masks_hold_together(subject: Subject, case: Case) -> Trial:
+    """A query attends to what both the mask and the sample's padding or length let it attend to."""
+    case = replace(case, masking="mixed_mask")
+    # Padding is part of the mask, which its adapter takes apart.
+    ask = subject.ask(case if subject.interface.pads else case.with_options(valid_lens=True))
+    (answer,) = yield [ask]
+    return agree(answer.out, expect(subject, ask).out, "the output under both masks")
+
+
 def _takes_other_ranks(subject: Subject) -> str | None:
     # An adapter that was found lays a mask out as the target wants it, whatever its rank was.
     if subject.masking != "mask" or "mask" in subject.interface.varies:
@@ -105,4 +125,9 @@ def _of_one_size(subject: Subject, inputs: Mapping[str, TensorShape], case: Case
     return replace(case, sizes=sizes)
 
 
-CHECKS = (lengths_match_the_reference, masks_of_lower_rank_match, one_tensor_for_several_matches)
+CHECKS = (
+    lengths_match_the_reference,
+    masks_hold_together,
+    masks_of_lower_rank_match,
+    one_tensor_for_several_matches,
+)

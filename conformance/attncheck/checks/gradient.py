@@ -18,7 +18,8 @@ from attncheck.checks.check import (
     needs_weights,
 )
 from attncheck.checks.comparing import ROUNDINGS, agree
-from attncheck.checks.masking import masked, possible
+from attncheck.checks.dead_rows import dead_row_ask, refused
+from attncheck.checks.masking import masked
 from attncheck.checks.oracle import expect
 from attncheck.checks.value import with_masks
 from attncheck.model.case import Case
@@ -186,26 +187,22 @@ def gradients_do_not_mix(subject: Subject, case: Case) -> Trial:
     return None
 
 
-def _dead_rows_possible(subject: Subject) -> str | None:
-    if possible(subject, "dead_row_mask") == "dead_row_mask":
-        return None
-    return "no mask of the target can hide every key of one query"
-
-
 @check(
     "gradient",
     "a fully masked row spoils no gradient",
-    applies=both(needs_mask, _dead_rows_possible),
+    applies=needs_mask,
+    judges_trouble=True,
     share=0.3,
     rank=53,
 )
 def dead_rows_leave_gradients_finite(subject: Subject, case: Case) -> Trial:
     """If a query that may attend to nothing gets finite values, all gradients are finite too."""
     names = differentiable(subject)
-    ask = subject.ask(masked(subject, case, "dead_row_mask"), gradients=names)
-    if ask.inputs[str(subject.masking)].kind == "lengths":
-        ask = ask.edit(str(subject.masking), "zero")
-    (answer,) = yield [ask]
+    if case.sizes["batch"] < 1:
+        return NotJudged("there is no row")
+    (answer,) = yield [replace(dead_row_ask(subject, case), gradients=names)]
+    if answer.trouble is not None:
+        return refused(subject, answer)
     if not bool(answer.out.isfinite().all()):
         return NotJudged("the row itself gives NaN, which is a convention")
     for name in names:

@@ -7,7 +7,9 @@ from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked, shortened
 from attncheck.model.case import Case
 from attncheck.model.recipe import Layout
+from attncheck.strategies.sizes import Rules
 from attncheck.targets.ask import Ask
+from attncheck.targets.legal import rules_of
 from attncheck.targets.subject import Subject
 
 
@@ -67,10 +69,18 @@ def _halved(subject: Subject, case: Case, ask: Ask) -> Ask:
     )
     if axis in subject.constructor_axes:
         axis = "batch"
-    half = max(1, case.sizes.get(axis, 1) // 2)
+    rules, half = rules_of(subject, dict(case.options)), max(1, case.sizes.get(axis, 1) // 2)
+    while half < case.sizes.get(axis, 1) and not _legal(rules, case, axis, half):
+        half += 1
     if axis != "kv_len":
         return subject.along(ask, axis, "narrow", half)
     return subject.along(shortened(subject, ask, half), "q_len", "narrow", max(1, case.sizes["q_len"] // 2))
+
+
+def _legal(rules: Rules, case: Case, axis: str, size: int) -> bool:
+    chosen = {**case.sizes, axis: size}
+    sizes = rules.complete({primary: chosen[primary] for primary in rules.primary})
+    return sizes is not None and sizes[axis] == size
 
 
 @check("hygiene", "the output is memory of its own", rank=64, asks="memory")

@@ -8,7 +8,8 @@ import torch
 from attncheck.checks.check import NotJudged, Trial, both, check, needs_weights
 from attncheck.checks.comparing import agree
 from attncheck.checks.long import TOLERANCE, some_positions, takes_float32
-from attncheck.checks.oracle import in_float64
+from attncheck.checks.oracle import expect, in_float64
+from attncheck.checks.value import within_budget
 from attncheck.model.case import Case, Scalar
 from attncheck.strategies.sizes import LONG
 from attncheck.strategies.tensors import make
@@ -30,12 +31,18 @@ PLANS: tuple[Mapping[str, Scalar], ...] = (
     {**_FUSED, "height": 257, "width": 256},
     {**_FUSED, "rank": 1, "length": 2**16 + 1},
 )
+# 2^16 numbers above one have a sum above the largest number of float16.
+AVERAGED: tuple[Mapping[str, Scalar], ...] = ({"batch": 1, "channels": 4, "height": 257, "width": 256},)
 
 
 def _reads_pixels(subject: Subject) -> str | None:
     if subject.mechanism.id in _READERS and "x" in subject.inputs:
         return None
     return f"{subject.mechanism.id} has no weights for pairs of pixels"
+
+
+def _takes_float16(subject: Subject) -> str | None:
+    return None if "float16" in subject.dtypes else "float16 was not asked for"
 
 
 @check(
@@ -76,4 +83,24 @@ def _pixels(subject: Subject, ask: Ask, x: torch.Tensor, positions: torch.Tensor
         return sampled_pixels(block, x, positions)
 
 
-CHECKS = (large_maps_match,)
+def _averages_maps(subject: Subject) -> str | None:
+    laws = ("gate_sees_only_the_mean", "gate_sees_only_mean_and_maximum")
+    if any(subject.laws(law) for law in laws):
+        return None
+    return f"{subject.mechanism.id} has no gate of a mean"
+
+
+@check(
+    "value", "the mean of a large map fits float16", applies=both(_averages_maps, needs_weights, _takes_float16),
+    rank=48, most={"quick": 0, "default": 1, "deep": 1}, plans=AVERAGED,
+)  # fmt: skip
+def means_fit_float16(subject: Subject, case: Case) -> Trial:
+    """Of as many numbers as float16 has no sum for, the mean is one of them all the same."""
+    ask = subject.ask(replace(case, dtype="float16")).edit("x", "absolute").edit("x", "add", None, 1.0)
+    (answer,) = yield [ask]
+    if answer.out.dtype != torch.float16:
+        return NotJudged("no result in float16, which another check reports")
+    return within_budget(answer.out, expect(subject, ask).out, expect(subject, in_float64(ask)).out)
+
+
+CHECKS = (large_maps_match, means_fit_float16)

@@ -1,8 +1,11 @@
 """Laws of tables of relative positions: what they tell apart, and what they cannot."""
 
-from attncheck.checks.check import Mismatch, NotJudged, Trial, check, needs_law
+from dataclasses import replace
+
+from attncheck.checks.check import Mismatch, NotJudged, Trial, both, check, needs_law, needs_weights
 from attncheck.checks.comparing import agree
 from attncheck.checks.layers import lacks, on_layers, renewed
+from attncheck.checks.oracle import expect
 from attncheck.checks.order import equivariant_to
 from attncheck.model.case import Case
 from attncheck.targets.ask import Ask
@@ -127,10 +130,37 @@ def depends_on_table(subject: Subject, case: Case) -> Trial:
     return Mismatch("another output for another table", "the same output", kind="blind") if same else None
 
 
+def _has_a_table(subject: Subject) -> str | None:
+    if subject.mechanism.id == "relative_position":
+        return None
+    return f"{subject.mechanism.id} has no table of offsets"
+
+
+@check(
+    "law", "a shorter sequence reads the middle of the table", applies=both(_has_a_table, needs_weights),
+    judges_trouble=True, share=0.3, rank=31,
+)  # fmt: skip
+def shorter_sequences_read_the_middle(subject: Subject, case: Case) -> Trial:
+    """What takes fewer tokens than its table was made for knows their offsets from the table's middle."""
+    size, height = case.sizes["tokens"], {**case.names, **subject.interface.fixed}.get("height")
+    if height != 1 or size < 2:
+        return NotJudged("a window of several rows has no shorter one")
+    keep = size - 1 - case.seed % (size - 1)
+    ask = subject.along(subject.ask(case), "tokens", "narrow", keep)
+    (answer,) = yield [ask]
+    if answer.trouble is not None:
+        return NotJudged(f"it takes as many tokens as it was made for: {answer.trouble}")
+    middle = ask.edit("table", "narrow", 0, size + keep - 1).edit("table", "flip", 0)
+    middle = middle.edit("table", "narrow", 0, 2 * keep - 1).edit("table", "flip", 0)
+    shorter = replace(middle, names={**middle.names, "tokens": keep})
+    return agree(answer.out, expect(subject, shorter).out, f"the output for {keep} of {size} tokens")
+
+
 CHECKS = (
     zero_table_forgets_order,
     ignores_shifted_table,
     follows_reversal,
     table_peak_selects_offset,
     depends_on_table,
+    shorter_sequences_read_the_middle,
 )

@@ -49,6 +49,14 @@ ATTENTION: tuple[Mistake, ...] = (
         {"averaged": lambda self, weights, v: torch.einsum("bhij,bhjd->bhid", weights, v)}),
 )  # fmt: skip
 
+LENGTHS: tuple[Mistake, ...] = (
+    Mistake("dead_rows_give_nan", "A sample without valid keys gets NaN: a listed convention.",
+        ("defects NA-1",), "always", "law", {"weighed": lambda self, scores: scores.softmax(-1)}),
+    Mistake("dead_rows_give_the_mean", "Scores beyond the length become the lowest number: a length of 0 gives the mean.",
+        ("defects NA-2",), "always", "law",
+        {"cut": lambda self, scores, visible: scores.masked_fill(~visible, torch.finfo(scores.dtype).min)}),
+)  # fmt: skip
+
 # The others whose weights are made in one step of their own.
 _WEIGHING = (
     "masked_softmax",
@@ -65,5 +73,10 @@ EQUIVALENTS: tuple[Defect, ...] = (
     *made_in("scaled_dot_product", ATTENTION),
     *made_in("multi_head", ATTENTION),
     *made_in("cross", ATTENTION),
+    *(
+        defect
+        for mechanism in ("masked_softmax", "dot_product", "additive")
+        for defect in made_in(mechanism, LENGTHS)
+    ),
     *(defect for mechanism in _WEIGHING for defect in made_in(mechanism, _LOGARITHMS)),
 )

@@ -127,6 +127,10 @@ def _inclusive(self: Any, mask: Tensor | None, valid_lens: Tensor | None, kv_len
     return PlainMultiHead.lengths(self, mask, None if valid_lens is None else valid_lens + 1, kv_len)
 
 
+def _mask_alone(self: Any, mask: Tensor | None, valid_lens: Tensor | None, kv_len: int) -> Tensor | None:
+    return PlainMultiHead.lengths(self, mask, None if mask is not None else valid_lens, kv_len)
+
+
 HEADS: tuple[Mistake, ...] = (
     Mistake("heads_joined_without_transposing",
         "The heads are joined by a reshape of batch, heads, length, features; transpose heads and length first.",
@@ -223,6 +227,9 @@ PROJECTIONS: tuple[Mistake, ...] = (
     Mistake("lengths_off_by_one",
         "One key more than the valid length is visible; key j is valid if j < length.",
         ("errata MS-3",), "kv_len > 1", "law", {"lengths": _inclusive}),
+    Mistake("lengths_give_way_to_a_mask",
+        "Under a mask the valid lengths are ignored; a key is to be let through by both.",
+        ("defects MK-11",), "kv_len > 1", "value", {"lengths": _mask_alone}),
 )  # fmt: skip
 
 STATE: tuple[Mistake, ...] = (

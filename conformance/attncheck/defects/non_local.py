@@ -36,7 +36,7 @@ class PlainNonLocal(Pixels, NonLocal):
         return pool(x, size)  # type: ignore[no-any-return]  # one of three pools
 
     def factor(self, q: Tensor, k: Tensor) -> float:
-        return float(q.shape[1] ** -0.5) if self.scaled else 1.0
+        return float(q.shape[1] ** -0.5) if self.scaled and self.pairwise == "embedded_gaussian" else 1.0
 
     def related(self, logits: Tensor) -> Tensor:
         return self.weighed(logits) if self.pairwise == "embedded_gaussian" else self.divided(logits)
@@ -72,7 +72,8 @@ OWN: tuple[Mistake, ...] = (
         ("xmu-xiaoma666/External-Attention-pytorch PSA",), "always", "hygiene",
         {"added": lambda self, read, x: x.add_(read)}),
     Mistake("scale_argument_ignored", "The logits are never scaled.",
-        ("errata NL-7",), "scaled and reduced > 1", "value", {"factor": lambda self, q, k: 1.0}),
+        ("errata NL-7",), "scaled and pairwise == 'embedded_gaussian' and reduced > 1", "value",
+        {"factor": lambda self, q, k: 1.0}),
     Mistake("always_scaled", "The logits are always divided by √reduced.",
         ("errata NL-7",), "not scaled and reduced > 1", "value",
         {"factor": lambda self, q, k: q.shape[1] ** -0.5}),

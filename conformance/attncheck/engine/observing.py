@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from attncheck.checks.conventions import dead_row_ask, dead_row_option, hides_whole_rows
+from attncheck.checks.dead_rows import dead_row_ask, dead_row_option
 from attncheck.checks.masking import masked
 from attncheck.engine.put import Executor
 from attncheck.model.case import Case
@@ -31,7 +31,7 @@ def observe(subject: Subject, executor: Executor, seed: int) -> dict[str, str]:
 
 def _dead_rows(subject: Subject, executor: Executor, case: Case) -> Mapping[str, str]:
     """Asked for on each path: with the weights returned and without."""
-    if hides_whole_rows(subject) or not subject.interface.loads:
+    if subject.masking is None or not subject.interface.loads:
         return {}
     found = {}
     for flag in (False, True) if "need_weights" in subject.interface.takes else (None,):

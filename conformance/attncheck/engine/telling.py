@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor, nn
 
 from attncheck.checks.check import Check
@@ -81,8 +82,11 @@ class Questions:
                 value = value_of(expression, ask.options)
                 given[argument] = f"torch.nn.{value!r}" if isinstance(value, nn.Module) else repr(value)
         if found.mask and found.mask.role in ask.inputs:
-            form = found.form_for(make(ask.inputs[found.mask.role])) or found.mask
-            given[form.argument] = _renamed(mask_text(found, form), names)
+            mask = make(ask.inputs[found.mask.role])
+            for form, part in found.handed(mask, mask.shape[0]):
+                if part.shape != mask.shape or not torch.equal(part, mask):
+                    raise NoWordsError("a mask that two arguments say together")
+                given[form.argument] = _renamed(mask_text(found, form), names)
         if found.biased and "bias" in ask.inputs:
             given[found.biased] = names.get("bias", "bias")
         return given

@@ -23,9 +23,11 @@ def made(recipe: Recipe) -> str:
         "lengths",
         "random_mask",
         "padding_mask",
+        "mixed_mask",
         "last_key_mask",
         "full_mask",
         "dead_row_mask",
+        "one_dead_row_mask",
     ):
         return _written(Recipe(recipe.shape, recipe.kind, recipe.seed, recipe.dtype, recipe.scale))
     if recipe.scale != 1.0 or recipe.rounded:

@@ -12,6 +12,7 @@ Kind = Literal[
     "lengths",  # whole numbers from 1 to `scale`
     "random_mask",  # every row has a visible key, samples differ
     "padding_mask",  # each sample shows a prefix of its keys
+    "mixed_mask",  # a random mask for all samples, and a prefix of the keys of each
     "last_key_mask",  # all but the last key
     "full_mask",  # all True
     "one_dead_row_mask",  # a random mask whose first query of the first sample may attend to nothing

@@ -39,6 +39,7 @@ class Interface:
     gives       outputs that come back
     varies      axes over which an optional input may vary, where they are not all of them
     maskings    kinds of masks that can be handed over, where they are not all of them
+    pads        axes over which what hides keys from every query may vary, where it has an argument of its own
     prefixes_only  whether masks can show nothing but the first keys of a sample
     exclusive   optional inputs and options of which a call may have only one
     notes       what was assumed, one line each, for the header
@@ -69,6 +70,7 @@ class Interface:
     gives: tuple[str, ...] = ("out",)
     varies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     maskings: tuple[str, ...] = ()
+    pads: tuple[str, ...] = ()
     prefixes_only: bool = False
     exclusive: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

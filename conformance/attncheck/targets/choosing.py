@@ -34,9 +34,34 @@ def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
             found = _with_size(found, target, mechanism, axis, int(expression))
     for option in mechanism.contract.options:
         argument = _argument_of(option, target)
-        if argument is not None and option.name in found.fixed and not option.name.endswith("bias"):
+        if argument is None or option.name not in found.fixed:
+            continue
+        if option.name == "bias" and argument not in found.arguments:
+            found = _with_bias(found, target, mechanism, option, argument)
+        elif not option.name.endswith("bias"):
             found = _opened(found, target, mechanism, option, argument)
     return found
+
+
+def _with_bias(found: Found, target: Any, mechanism: Mechanism, option: Option, argument: str) -> Found:
+    """The adapter with the biases that a flag adds, if it was found without any: they may do anything there."""
+    if set(found.absent) != set(_biases(mechanism, found)):
+        return found
+    without = replace(found, absent=(), fixed={**found.fixed, option.name: False})
+    opened = _opened(without, target, mechanism, option, argument)
+    return found if opened is without else opened
+
+
+def _biases(mechanism: Mechanism, found: Found) -> set[str]:
+    """The parameters that the reference has under its option `bias` alone."""
+    case = first_case(found, mechanism)
+    if case is None:
+        return set()
+    with_, without = (
+        set(parameter_shapes(mechanism, {**case.names, **found.fixed, "bias": flag}))
+        for flag in (True, False)
+    )
+    return with_ - without
 
 
 def with_ignored_inputs(found: Found, target: Any, mechanism: Mechanism) -> Found:
@@ -79,7 +104,10 @@ def _with_size(found: Found, target: Any, mechanism: Mechanism, axis: str, size:
             arguments={**found.arguments, parameter.name: axis},
             derived={a: e for a, e in found.derived.items() if a != axis},
         )
-        cases = [case_for(trial, mechanism, {axis: n}) for n in (size, size + 1, size + 2)]
+        # Smaller ones too: a border that is too narrow may be cut off where it is too wide.
+        cases = [
+            case_for(trial, mechanism, {axis: size + more}) for more in (0, 1, 2, -1, -2) if size + more > 0
+        ]
         first, *others = (None if case is None else attempt(trial, target, case) for case in cases)
         if first is not None and agrees(first.gap) and any(other and other.ran for other in others):
             return trial

@@ -20,6 +20,7 @@ from attncheck.targets.names import (
     KERNELS,
     KV_HEADS,
     LENGTHS,
+    OPTIONS,
     RESOLUTIONS,
     SOFT_CAP,
     WINDOWS,
@@ -37,6 +38,9 @@ _LEAST_CONFIG = "SimpleNamespace(_attn_implementation='eager')"
 # Neither int() nor round() of channels times this ratio is anything but channels // reduction.
 _RATIO = "(channels // reduction + 0.25) / channels"
 _WINDOW = "(height, tokens // height)"
+# The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
+_RESOLUTION = "(height + 1) // 32 * 32"
+_RESOLUTIONS = "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
 # How large the pieces are in which a target works, or what it keeps: mistakes show only past them.
 _PIECES = re.compile(
     "chunk|block|tile|piece|split|slice|bucket|buffer|cache|batch|step|iter|seed|depth|layer|dilat"
@@ -121,6 +125,8 @@ def _choices(
     if told is not None and told[0] == _WINDOW:
         # One number may be the side of a square, or count the tokens of a sequence.
         return [(_WINDOW, 0.0), ("tokens", 0.4), ("height", 0.5)]
+    if told is not None and told[0] == _RESOLUTION:
+        return [(_RESOLUTION, 0.0), (_RESOLUTIONS, 0.4)]
     if told is not None:
         expression, cost_of_default = told
         left = [] if required or cost_of_default is None else [(None, cost_of_default)]
@@ -166,6 +172,8 @@ def _by_meaning(
         return "causal", 1.0
     if name in options and (not isinstance(default, str) or default in options[name]):
         return name, 0.5
+    if name in OPTIONS["bias"] and "bias" in options and isinstance(default, bool):
+        return "bias", 0.5
     if name in KV_HEADS and "heads" in axes:
         return "heads", 0.5
     if name in LENGTHS and "q_len" in signature_of(mechanism).axes:
@@ -178,8 +186,7 @@ def _by_meaning(
     if name in BLOCKS and mechanism.id == "modified_resnet":
         return "(2, 3, 1, 1)", None
     if name in RESOLUTIONS and mechanism.id == "modified_resnet":
-        # The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
-        return "(height + 1) // 32 * 32", 0.5
+        return _RESOLUTION, None
     if name in FACTORS and "head_dim" in axes and default is not None:
         return FACTORS[name], 0.2
     if name in SOFT_CAP and "soft_cap" in options:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attncheck.model.case import Scalar
-from attncheck.targets.masks import MaskForm, hides_keys_alone
+from attncheck.targets.masks import MaskForm, hides_keys_alone, parted
 from attncheck.targets.normalising import Norm
 from attncheck.targets.placing import Placement
 
@@ -92,11 +92,21 @@ class Found:
     framework: str = ""
     mapped: int = 0
 
-    def form_for(self, mask: Tensor) -> MaskForm | None:
-        """How this mask is handed over: what hides keys from every query goes to the argument for that."""
-        if self.padding is not None and hides_keys_alone(mask):
-            return self.padding
-        return self.mask
+    def handed(self, mask: Tensor, batch: int) -> list[tuple[MaskForm, Tensor]]:
+        """How a mask is handed over: what hides keys from every query goes to the argument for that.
+
+        What neither argument can say alone both of them say.
+        """
+        if self.mask is None:
+            return []
+        if self.padding is None or mask.dim() < 3:
+            return [(self.mask, mask)]
+        if hides_keys_alone(mask):
+            return [(self.padding, mask.expand(batch, *mask.shape[1:]))]
+        parts = parted(mask) if mask.shape[0] == batch > 1 else None
+        if parts is None:
+            return [(self.mask, mask)]
+        return [(self.mask, parts[0].expand(mask.shape)), (self.padding, parts[1])]
 
     def to_json(self) -> dict[str, object]:
         """As it travels."""

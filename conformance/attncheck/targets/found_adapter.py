@@ -108,6 +108,7 @@ class FoundAdapter:
             gives=("out", "weights") if found.weights is not None else ("out",),
             varies={role: mask.varies} if mask and not mask.lower else {},
             maskings=mask.maskings if mask else (),
+            pads=found.padding.varies if found.padding else (),
             exclusive=found.exclusive,
             prefixes_only=bool(mask and mask.polarity == "lengths"),
             notes=found.notes,
@@ -215,7 +216,11 @@ class FoundAdapter:
             else:
                 positional.append(value)
         self._switch(named, options, inputs)
+        before = _versions(named)
         result = built(*positional, **named)
+        if before != _versions(named) and self.found.mask is not None:
+            # What was made of the question's mask was written to, and the next call is to notice.
+            inputs[self.found.mask.role].logical_not_()
         return self._results(result, built, options, next(iter(inputs.values())))
 
     def _value(self, argument: Argument, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]) -> Any:
@@ -247,9 +252,9 @@ class FoundAdapter:
             named[self.found.biased] = inputs["bias"]
         mask = self.found.mask
         if mask is not None and mask.role in inputs:
-            mask = self.found.form_for(inputs[mask.role]) or mask
             first = next(t for n, t in inputs.items() if n in self.found.inputs)
-            named[mask.argument] = mask.to_target(inputs[mask.role], first, self._kv_len(inputs))
+            for form, part in self.found.handed(inputs[mask.role], first.shape[0]):
+                named[form.argument] = form.to_target(part, first, self._kv_len(inputs))
 
     def _kv_len(self, inputs: Mapping[str, Tensor]) -> int:
         signature = signature_of(self.mechanism)
@@ -288,6 +293,13 @@ class FoundAdapter:
                 gradients |= placement.gradients(own, parameters, {**names, **self.found.fixed})
         # What several heads share has the sum of their gradients, which no tensor of the reference has.
         return {n: g for n, g in gradients.items() if not (self.found.shared and n.startswith(MEMORY))}
+
+
+def _versions(arguments: Mapping[str, Any]) -> dict[str, int]:
+    """How often each tensor was written to, where torch counts it."""
+    if torch.compiler.is_compiling():
+        return {}
+    return {n: t._version for n, t in arguments.items() if isinstance(t, Tensor) and not t.is_inference()}
 
 
 def by_usual_names(names: list[str], tensors: list[Tensor]) -> dict[str, Tensor]:

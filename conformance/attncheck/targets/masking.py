@@ -55,6 +55,8 @@ def with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
             continue
         if agrees(trial.gap):
             spoken = _of_documented_rank(candidates, form, target)
+            if spoken is form:
+                spoken = _of_every_head(found, form, target, mechanism)
             if spoken is not form:
                 return _with_polarity(_masked(found, spoken), spoken)
             also = _also_without_heads(
@@ -100,10 +102,20 @@ def _of_documented_rank(candidates: list[MaskForm], form: MaskForm, target: Any)
     return form if form.rank in ranks or not alike else min(alike, key=lambda c: c.folded)
 
 
+def _of_every_head(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> MaskForm:
+    """The form with a mask for each head, if such is taken and read as something else: that is for the judge."""
+    if form.axes != ("batch", "1", "q_len", "kv_len") or documented_ranks(target, form.argument):
+        return form
+    wider = replace(form, axes=("batch", "heads", "q_len", "kv_len"))
+    trial = _try_mask(_masked(found, wider), target, mechanism, wider)
+    return wider if trial is not None and trial.ran else form
+
+
 def _with_mask_at_coincidences(
     found: Found, target: Any, mechanism: Mechanism, candidates: list[MaskForm]
 ) -> Found:
     """A mask that no call can take unless sizes coincide, or lengths by name: for the judge to say."""
+    returning: list[MaskForm] = []
     for form in candidates:
         tried = _masked(found, form)
         case = case_for(
@@ -114,8 +126,11 @@ def _with_mask_at_coincidences(
             continue
         if agrees(trial.gap) or form.rank in documented_ranks(target, form.argument):
             return _with_polarity(tried, form)
+        returning += [form] if "mask" in form.argument else []
     spoken = next((f for f in candidates if f.polarity == "lengths" and "len" in f.argument), None)
-    return _masked(found, spoken) if spoken else found
+    if spoken is not None:
+        return _masked(found, spoken)
+    return _with_polarity(_masked(found, returning[0]), returning[0]) if returning else found
 
 
 def _also_per_query(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> Found:

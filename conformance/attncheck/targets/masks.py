@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-MASK_KINDS = ("random_mask", "padding_mask", "last_key_mask", "full_mask", "dead_row_mask")
 PADDING_KINDS = ("padding_mask", "last_key_mask", "full_mask")
 
 
@@ -94,8 +93,22 @@ def hides_keys_alone(mask: Tensor) -> bool:
     """Whether every query and head of a sample may attend to the same keys."""
     if mask.dtype != torch.bool or mask.dim() < 3 or not mask.numel():
         return False
+    if all(size == 1 for size in mask.shape[1:-1]):
+        return True
+    # What is being traced has no values to look at.
+    if torch.compiler.is_compiling():
+        return False
     rows = mask.flatten(1, -2)
     return bool((rows == rows[:, :1]).all())
+
+
+def parted(mask: Tensor) -> tuple[Tensor, Tensor] | None:
+    """A mask as one that all samples share and one that hides keys from every query, if it is both."""
+    if mask.dtype != torch.bool or mask.dim() < 3 or not mask.numel() or torch.compiler.is_compiling():
+        return None
+    shared = mask.any(0, keepdim=True)
+    keys = mask.flatten(1, -2).any(1).reshape(mask.shape[0], *[1] * (mask.dim() - 2), mask.shape[-1])
+    return (shared, keys) if bool(((shared & keys) == mask).all()) else None
 
 
 def forms(argument: str, role: str, axes: tuple[str, ...]) -> list[MaskForm]:

@@ -20,7 +20,8 @@ LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "con
            "max_tokens", "sequence_length")  # fmt: skip
 RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size")
 WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size", "resolution",
-           "grid_size", "grid", "feat_size", "map_size", "fmap_size", "input_size", "patch_grid", "hw", "side")  # fmt: skip
+           "grid_size", "grid", "feat_size", "map_size", "fmap_size", "input_size", "patch_grid", "hw", "side", "image_size",
+           "img_size", "feature_size", "input_shape", "spatial_size")  # fmt: skip
 FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp": "head_dim ** 0.5",
            "scale_factor": "head_dim ** -0.5", "norm_factor": "head_dim ** 0.5"}  # fmt: skip
 INNER = ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "qkv_features", "hidden_dim", "proj_dim", "d_inner",
@@ -42,6 +43,7 @@ CONFIGS = (
 )
 # Arguments of constructors that go by other names than the reference's options.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "bias": ("use_bias", "with_bias", "add_bias", "fc_bias", "conv_bias", "has_bias", "biases"),
     "rank": ("dimension", "dimensions", "ndim", "n_dim", "n_dims", "dims", "spatial_dims"),
     "norm": ("bn_layer", "bn", "use_bn", "batch_norm", "with_bn", "use_norm", "batchnorm"),
     "sub_sample": ("subsample", "sub_sampling", "subsampling"),

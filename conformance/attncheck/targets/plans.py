@@ -20,7 +20,7 @@ from attncheck.targets.normalising import Inside, norms_inside
 from attncheck.targets.search import Search
 from attncheck.targets.tapping import function_of
 from attncheck.targets.trying import SIZE_SETS, case_for
-from attncheck.targets.variants import option_groups
+from attncheck.targets.variants import combinations, option_groups
 from attnref import Mechanism
 
 # Sizes that a target may have fixed for itself, as expressions over the others.
@@ -39,6 +39,7 @@ _DERIVED: Mapping[str, tuple[str, ...]] = {
     "branches": ("2", "3", "4", "1"),
     "heads": ("1", "8", "4", "2"),
     "out_channels": ("channels", "channels * 2"),
+    "v_dim": ("channels // 2",),
     "width": ("height",),
     "tokens": ("height * height",),
     "height": ("tokens", "1"),
@@ -127,7 +128,8 @@ def _derived_sizes(mechanism: Mechanism, construction: Construction) -> Iterator
         # Their product alone does not say how many heads there are.
         assigned -= {"heads"}
     defaults = mechanism.contract.defaults
-    missing = [a for a in axes if a not in assigned and (a not in defaults or a in _OF_ITS_OWN)]
+    own = (*_OF_ITS_OWN, "v_dim") if "channels" in axes else _OF_ITS_OWN
+    missing = [a for a in axes if a not in assigned and (a not in defaults or a in own)]
     widths = {"query_size", "key_size", "value_size", "head_dim", "v_dim", "model_dim", "hidden"}
     choices = []
     for axis in missing:
@@ -142,7 +144,11 @@ def _shapes_built(
     search: Search, base: Found, sizes: Mapping[str, int]
 ) -> tuple[dict[str, tuple[int, ...]], tuple[Inside, ...]] | None:
     """Names and shapes of what the target learns at these sizes, its norms apart; None if it cannot be built."""
-    case = case_for(_with_all_inputs(base, search.mechanism), search.mechanism, sizes)
+    filled = _with_all_inputs(base, search.mechanism)
+    # Sizes of its own may be legal under an option that is not the default one.
+    settings = (replace(filled, fixed=fixed) for fixed in ({}, *combinations(search.mechanism, base)))
+    cases = (case_for(setting, search.mechanism, sizes) for setting in settings)
+    case = next((case for case in cases if case is not None), None)
     if case is None:
         return None
     search.built += 1

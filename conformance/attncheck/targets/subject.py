@@ -19,6 +19,7 @@ from attncheck.targets.adapter import (
     signature_of,
 )
 from attncheck.targets.ask import Ask
+from attncheck.targets.masks import PADDING_KINDS
 from attncheck.targets.normalising import AROUND
 from attnref import Mechanism
 from attnref._mechanism import Law
@@ -160,7 +161,7 @@ class Subject:
         shape = self.inputs.get(name) or self.optional[name]
         recipe = ask.inputs[name]
         dims = next(d for d in shape.ranks if len(d) == len(recipe.shape))
-        varies = self.interface.varies.get(name)
+        varies = self._variation(name, recipe.kind)
         for index, dim in enumerate(dims):
             if dim.axis == axis and not (dim.broadcasts and varies is not None and axis not in varies):
                 return index
@@ -257,7 +258,7 @@ class Subject:
         return parameter.startswith("output.") and bool(condition) and bool(value(condition, names))
 
     def _input(self, name: str, shape: TensorShape, case: Case, index: int) -> Recipe:
-        varies = self.interface.varies.get(name)
+        varies = self._variation(name, case.masking)
         sizes = tuple(
             1 if dim.broadcasts and varies is not None and dim.axis not in varies else dim.size(case.names)
             for dim in rank_for(shape, case.sizes, case.options)
@@ -266,6 +267,15 @@ class Subject:
         if shape.kind == "int":
             return Recipe(sizes, "lengths", seed, "int64", scale=self._longest(name, case))
         return Recipe(sizes, "normal", seed, case.dtype)
+
+    def _variation(self, name: str, kind: str) -> tuple[str, ...] | None:
+        """Axes over which an optional input may vary, None for all; of a mask it depends on the kind."""
+        varies = self.interface.varies.get(name)
+        if varies is None or name != self.masking or not self.interface.pads:
+            return varies
+        if kind == "mixed_mask":
+            return (*varies, *self.interface.pads)
+        return self.interface.pads if kind in PADDING_KINDS else varies
 
     def _mask(self, shape: TensorShape, case: Case) -> Recipe:
         if shape.kind == "int":

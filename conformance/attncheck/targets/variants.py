@@ -24,7 +24,7 @@ def option_groups(
     Within a group a single call of the target tells them apart; the defaults come first.
     """
     groups: dict[str, list[dict[str, Scalar]]] = {}
-    for fixed in _combinations(mechanism, base):
+    for fixed in combinations(mechanism, base):
         names = [t.name for t in signature_of(mechanism).inputs if not t.optional]
         case = case_for(replace(base, fixed=fixed, inputs={n: (n,) for n in names}), mechanism, sizes)
         if case is not None:
@@ -33,7 +33,7 @@ def option_groups(
     return list(groups.values())
 
 
-def _combinations(mechanism: Mechanism, base: Found) -> list[dict[str, Scalar]]:
+def combinations(mechanism: Mechanism, base: Found) -> list[dict[str, Scalar]]:
     """Every way to settle the options: the defaults, one changed, then several."""
     built = inspect.signature(mechanism.module).parameters if mechanism.module else {}
     options = [

@@ -53,7 +53,7 @@ def non_local(
     """Add to x a projection, through `norm` if there is one, of what each position reads.
 
     The weights are softmax(q kᵀ), times reduced^-½ before the softmax if `scaled`; with the
-    `dot_product`, they are q kᵀ divided by the number of keys. Positions are counted row by row.
+    `dot_product`, they are q kᵀ divided by the number of keys, scaled or not. Positions are counted row by row.
     With `sub_sample`, keys and values are maxima over pairs along length, height and width, not
     along time: after their projections, or before with `pool_first`. An odd last row or column
     belongs to no pair: it is a query only.
@@ -73,10 +73,11 @@ def non_local(
         k, v = pooled(k), pooled(v)
     q, k, v = (projected.flatten(2) for projected in (q, k, v))
     logits = einsum(q, k, "b d i, b d j -> b i j")
-    if scaled:
-        logits = logits / math.sqrt(q.shape[1])
-    # A mean over the keys keeps the dot product from growing with the map, as softmax does.
-    weights = torch.softmax(logits, dim=-1) if pairwise == "embedded_gaussian" else logits / k.shape[2]
+    if pairwise == "embedded_gaussian":
+        weights = torch.softmax(logits / math.sqrt(q.shape[1]) if scaled else logits, dim=-1)
+    else:
+        # A mean over the keys keeps the dot product from growing with the map, as softmax does.
+        weights = logits / k.shape[2]
     read = einsum(weights, v, "b i j, b d j -> b d i").reshape(*q.shape[:2], *x.shape[2:])
     projected = pointwise(read, output_weight, output_bias)
     out = x + (projected if norm is None else norm(projected))
@@ -193,7 +194,7 @@ MECHANISM = Mechanism(
         options=(
             Option("rank", (2, 1, 3), "axes of positions: 1 is length, 2 height and width, 3 has time"),
             Option("pairwise", ("embedded_gaussian", "dot_product"), "softmax, or division by the keys"),
-            Option("scaled", (False, True), "logits are multiplied by reduced^-½"),
+            Option("scaled", (False, True), "logits of the embedded Gaussian are multiplied by reduced^-½"),
             Option("sub_sample", (False, True), "keys and values are maxima over pairs"),
             Option("pool_first", (False, True), "maxima are taken before the projections"),
             Option("norm", (False, True), "batch norm after the output projection"),

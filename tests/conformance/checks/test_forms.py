@@ -34,6 +34,20 @@ def reads_samples_as_heads(call, built, inputs, options):
     return call(built, inputs, options)
 
 
+def lets_the_mask_replace_the_lengths(call, built, inputs, options):
+    if "mask" in inputs:
+        inputs = {name: tensor for name, tensor in inputs.items() if name != "valid_lens"}
+    return call(built, inputs, options)
+
+
+def test_lengths_that_give_way_to_a_mask_are_caught(verdict):
+    found = verdict("masks_hold_together", "multi_head", instead=lets_the_mask_replace_the_lengths)
+
+    assert found.outcome == "failed"
+    assert verdict("masks_hold_together", "multi_head").outcome == "passed"
+    assert verdict("masks_hold_together", "cross").reason == "the target takes one mask"
+
+
 def test_lengths_that_reach_one_too_far_are_caught(verdict):
     found = verdict("lengths_match_the_reference", "multi_head", instead=includes_the_length)
 

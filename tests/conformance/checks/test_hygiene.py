@@ -252,3 +252,14 @@ def test_only_what_is_saved_has_to_stay_as_it_is(verdict, persistent, outcome):
         return Remembers(module, persistent=persistent)
 
     assert verdict("keeps_its_parameters", "squeeze_excitation", built=wrapped).outcome == outcome
+
+
+def test_a_map_that_is_pooled_is_not_halved_below_what_can_be_pooled(verdict, case_of):
+    def pooling(call, built, inputs, options):
+        torch.nn.functional.max_pool2d(inputs["x"], 2)
+        return call(built, inputs, options)
+
+    case = case_of("non_local", height=3, width=4).with_options(sub_sample=True)
+    found = verdict("forgets_other_sizes", "non_local", instead=pooling, given=[case])
+
+    assert found.outcome == "passed"

@@ -158,8 +158,9 @@ def test_no_check_is_skipped_for_every_mechanism():
         for check, verdict in verdicts(mechanism, of).items()
         if verdict.outcome == "passed"
     }
-    # A reference states no convention of its own in words.
-    assert IDS - judged == NEEDS_DROPOUT | SLOW | {"contradicts_its_documentation"}
+    # A reference states no convention of its own in words, and takes no fewer tokens than it was made for.
+    of_targets = {"contradicts_its_documentation", "shorter_sequences_read_the_middle"}
+    assert IDS - judged == NEEDS_DROPOUT | SLOW | of_targets
 
 
 @pytest.mark.parametrize(("mechanism", "broken"), BROKEN)

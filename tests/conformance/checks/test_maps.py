@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from attncheck.checks import BY_ID as CHECKS
+from attncheck.checks import maps
 from attncheck.defects import DEFECTS
 from attncheck.engine.judging import Known, judge
 from attncheck.engine.plan import cases
@@ -92,3 +94,21 @@ def test_mechanisms_without_weights_for_pixels_are_skipped_with_the_reason():
     reason = CHECK.applies(Subject(reference.mechanism, reference.interface))
 
     assert reason == "squeeze_excitation has no weights for pairs of pixels"
+
+
+@pytest.mark.parametrize("mechanism", ["squeeze_excitation", "cbam_channel"])
+def test_a_sum_that_float16_cannot_hold_is_caught_before_it_becomes_a_mean(verdict, case_of, mechanism):
+    large = [case_of(mechanism, **maps.AVERAGED[0])]
+
+    def of_a_sum(call, built, inputs, options):
+        x = inputs["x"]
+        if bool(x.flatten(2).sum(-1).isinf().any()):
+            return {"out": x * torch.nan}
+        return call(built, inputs, options)
+
+    assert verdict("means_fit_float16", mechanism, instead=of_a_sum, given=large).outcome == "failed"
+    assert verdict("means_fit_float16", mechanism, given=large).outcome == "passed"
+
+
+def test_what_takes_no_mean_of_a_map_is_skipped_with_the_reason(verdict):
+    assert verdict("means_fit_float16", "non_local").reason == "non_local has no gate of a mean"

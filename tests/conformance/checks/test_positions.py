@@ -52,4 +52,8 @@ def test_a_table_that_is_read_backwards_selects_the_wrong_offset(verdict):
 
 
 def test_every_law_of_tables_has_an_implementation_that_breaks_it():
-    assert {check.id for check in positions.CHECKS} == {check for check, _ in CHANGES} | {"depends_on_table"}
+    assert {check.id for check in positions.CHECKS} == {check for check, _ in CHANGES} | {
+        "depends_on_table",
+        # Of a target that takes them, which the reference does not: see targets/test_short_sequences.
+        "shorter_sequences_read_the_middle",
+    }

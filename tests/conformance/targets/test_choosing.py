@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from attncheck import run
 from attncheck.targets.choosing import with_choices
@@ -151,3 +152,52 @@ def test_a_default_at_which_no_case_is_legal_is_left_as_it_is() -> None:
     )
 
     assert with_choices(found, Squeezed, BY_ID["cbam_channel"]).derived == {"reduction": "16"}
+
+
+class Flagged(nn.Module):
+    """A gate whose layers have biases under a flag, which is off by default."""
+
+    def __init__(self, channels: int, ratio: int = 16, use_bias: bool = False) -> None:
+        super().__init__()
+        self.down = nn.Linear(channels, channels // ratio, bias=use_bias)
+        self.up = nn.Linear(channels // ratio, channels, bias=use_bias)
+
+    def squeezed(self, mean: Tensor) -> Tensor:
+        return self.down(mean)  # type: ignore[no-any-return]  # a module returns a tensor here
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x * self.up(self.squeezed(x.mean((2, 3))).relu()).sigmoid()[..., None, None]
+        return out
+
+
+class ForgetsItsBias(Flagged):
+    def squeezed(self, mean: Tensor) -> Tensor:
+        return linear(mean, self.down.weight)
+
+
+@pytest.mark.parametrize(("target", "conforms"), [(Flagged, True), (ForgetsItsBias, False)])
+def test_a_mistake_under_a_bias_that_is_off_by_default_is_found(target: type, conforms: bool) -> None:
+    report = run(
+        target, mechanism="squeeze_excitation", isolate=False, seed=1, checks=("matches_the_reference",)
+    )
+
+    assert report.conforms is conforms
+
+
+class Bordered(nn.Module):
+    """A gate of one kernel, with a border that fits kernels of seven."""
+
+    def __init__(self, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
+        gate = self.conv(maps)[..., : x.shape[2], : x.shape[3]]
+        return x * gate.sigmoid()
+
+
+def test_a_kernel_that_is_right_at_its_default_alone_is_judged_at_smaller_ones() -> None:
+    report = run(Bordered, mechanism="cbam_spatial", isolate=False, seed=1, checks=("matches_the_reference",))
+
+    assert not report.conforms

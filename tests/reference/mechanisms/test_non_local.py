@@ -33,7 +33,7 @@ def by_torch(module, x):
     if module.sub_sample and not module.pool_first:
         k, v = halved(k), halved(v)
     q, k, v = (t.flatten(2).mT for t in (q, k, v))
-    scale = module.reduced**-0.5 if module.scaled else 1.0
+    scale = module.reduced**-0.5 if module.scaled and module.pairwise == "embedded_gaussian" else 1.0
     if module.pairwise == "embedded_gaussian":
         read = functional.scaled_dot_product_attention(q, k, v, scale=scale)
     else:

@@ -1,0 +1,96 @@
+"""Rows without keys: zeros, NaN and the mean are conventions, everything else is a mistake."""
+
+import pytest
+import torch
+
+from attncheck.checks import dead_rows
+from attncheck.targets.adapter import Reference
+from attncheck.targets.subject import Subject
+from attnref.catalogue import BY_ID
+
+LENGTHS = ("masked_softmax", "dot_product", "additive")
+
+
+def counts_none_as_one(call, built, inputs, options):
+    """A length of 0 shows the first key."""
+    if "valid_lens" in inputs:
+        inputs = {**inputs, "valid_lens": inputs["valid_lens"].clamp(min=1)}
+    return call(built, inputs, options)
+
+
+def refuses_none(call, built, inputs, options):
+    if "valid_lens" in inputs and bool((inputs["valid_lens"] < 1).any()):
+        raise ValueError("every sample needs a key")
+    return call(built, inputs, options)
+
+
+def spoils_the_next_sample(call, built, inputs, options):
+    results = call(built, inputs, options)
+    empty = inputs.get("valid_lens", torch.ones(1)).reshape(-1) < 1
+    if not bool(empty.any()):
+        return results
+    return {**results, "out": results["out"] + 1.0}
+
+
+def without_keys(value):
+    def change(out, inputs, built):
+        lengths = inputs.get("valid_lens")
+        if lengths is None:
+            return out
+        dead = (lengths < 1).reshape(lengths.shape[0], -1, 1)
+        return out.masked_fill(dead, value)
+
+    return change
+
+
+@pytest.mark.parametrize("mechanism", LENGTHS)
+def test_a_length_of_zero_that_shows_the_first_key_is_caught(verdict, mechanism):
+    found = verdict("treats_dead_rows_by_a_convention", mechanism, instead=counts_none_as_one)
+
+    assert found.outcome == "failed"
+    assert found.findings[0].expected == "zeros, NaN or the mean of the values"
+
+
+@pytest.mark.parametrize("mechanism", LENGTHS)
+def test_zeros_and_nan_are_conventions_for_a_length_of_zero(verdict, mechanism):
+    for change in (None, without_keys(torch.nan)):
+        assert verdict("treats_dead_rows_by_a_convention", mechanism, change).outcome == "passed"
+
+
+def test_a_length_of_zero_may_be_refused(verdict, case_of):
+    for check in ("treats_dead_rows_by_a_convention", "dead_rows_spare_the_others"):
+        found = verdict(check, "dot_product", instead=refuses_none, given=[case_of("dot_product")])
+
+        assert found.outcome == "skipped"
+        assert "a sample without keys is refused" in found.reason
+
+
+def test_a_sample_without_keys_that_spoils_the_next_one_is_caught(verdict):
+    found = verdict("dead_rows_spare_the_others", "dot_product", instead=spoils_the_next_sample)
+
+    assert found.outcome == "failed"
+    assert found.findings[0].expected.startswith("the rows beside a dead one")
+
+
+def test_gradients_of_a_sample_without_keys_are_judged(verdict):
+    def by_nan(call, built, inputs, options):
+        results = call(built, inputs, options)
+        if bool((inputs.get("valid_lens", torch.ones(1)) < 1).any()):
+            # Its value is zero and its gradient is 0 · inf.
+            return {**results, "out": results["out"] + (inputs["queries"].sum() * 0).sqrt() * 0}
+        return results
+
+    found = verdict("dead_rows_leave_gradients_finite", "dot_product", instead=by_nan)
+
+    assert found.outcome == "failed"
+    assert found.findings[0].kind == "NaN"
+
+
+def test_a_mask_hides_single_queries_and_lengths_whole_samples():
+    def hides(mechanism):
+        return dead_rows.hides_single_queries(
+            Subject(BY_ID[mechanism], Reference(BY_ID[mechanism]).interface)
+        )
+
+    assert hides("scaled_dot_product")
+    assert not hides("dot_product")

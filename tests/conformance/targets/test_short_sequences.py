@@ -1,0 +1,62 @@
+"""Tables of offsets that serve shorter sequences too: these read the middle."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attncheck import run
+from attncheck.model.report import Report
+from attncheck.targets import search
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is verified is verified in the first second; the rest of a search is patience."""
+    monkeypatch.setattr(search, "SECONDS", 4.0)
+
+
+class UpToALength(nn.Module):
+    """A bias for each head and offset, for sequences of up to `max_len` tokens."""
+
+    def __init__(self, dim: int, heads: int, max_len: int) -> None:
+        super().__init__()
+        self.heads, self.max_len = heads, max_len
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.bias = nn.Embedding(2 * max_len - 1, heads)
+
+    def zero(self, length: int) -> int:
+        """The row of the table for a token and itself."""
+        return self.max_len - 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        position = torch.arange(x.shape[1])
+        rows = position[:, None] - position + self.zero(x.shape[1])
+        scores = q @ k.mT * q.shape[-1] ** -0.5 + self.bias(rows).permute(2, 0, 1)
+        out: Tensor = self.proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        return out
+
+
+class FromTheBeginning(UpToALength):
+    """The origin moves with the length of the call."""
+
+    def zero(self, length: int) -> int:
+        return length - 1
+
+
+def judged(target: type[nn.Module]) -> Report:
+    return run(
+        target, mechanism="relative_position", isolate=False, seed=1,
+        checks=("shorter_sequences_read_the_middle", "matches_the_reference"),
+    )  # fmt: skip
+
+
+def test_an_origin_that_moves_with_the_length_is_found_though_full_lengths_are_right() -> None:
+    assert [v.check for v in judged(FromTheBeginning).failed] == ["shorter_sequences_read_the_middle"]
+
+
+def test_shorter_sequences_that_read_the_middle_are_right() -> None:
+    report = judged(UpToALength)
+
+    assert {v.check: v.outcome for v in report.verdicts}["shorter_sequences_read_the_middle"] == "passed"
+    assert report.conforms
