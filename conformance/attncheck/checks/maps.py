@@ -93,6 +93,7 @@ def _averages_maps(subject: Subject) -> str | None:
 @check(
     "value", "the mean of a large map fits float16", applies=both(_averages_maps, needs_weights, _takes_float16),
     rank=48, most={"quick": 0, "default": 1, "deep": 1}, plans=AVERAGED,
+    deviation="the sum of a large map overflows float16 though its mean would fit",
 )  # fmt: skip
 def means_fit_float16(subject: Subject, case: Case) -> Trial:
     """Of as many numbers as float16 has no sum for, the mean is one of them all the same."""

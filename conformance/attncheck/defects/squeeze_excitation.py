@@ -55,7 +55,7 @@ def _in_place(self: Any, x: Tensor, gate: Tensor) -> Tensor:
 GATES: tuple[Mistake, ...] = (
     Mistake("sum_before_dividing", "The sum over a map overflows float16; take the mean, which does not.",
         ("defects NU-1",), "height * width > 65504", "value",
-        {"mean": lambda self, x: x.flatten(2).sum(-1) / (x.shape[-2] * x.shape[-1])}),
+        {"mean": lambda self, x: x.flatten(2).sum(-1) / (x.shape[-2] * x.shape[-1])}, needs="--strict"),
     Mistake("mean_over_batch", "The mean is taken over samples as well; each sample has its own.",
         ("defects CH-4",), "batch > 1", "law",
         {"mean": lambda self, x: x.mean((0, -2, -1), keepdim=True)[..., 0, 0].expand(x.shape[:2])}),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, empty, frombuffer
 
+from attncheck.strategies.tensors import in_bytes
+
 _DTYPES: Mapping[str, torch.dtype] = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -130,5 +132,5 @@ def _buffer(name: str, tensor: Tensor) -> memoryview:
         return memoryview(b"")
     plain = tensor.detach().as_subclass(_PLAIN).cpu().resolve_conj().resolve_neg()
     # Flat first: a tensor without axes has no view as bytes.
-    array = plain.contiguous().reshape(-1).view(torch.uint8).numpy()
+    array = in_bytes(plain).numpy()
     return memoryview(array)  # type: ignore[arg-type]  # numpy's stubs know the buffer protocol from 3.12 on

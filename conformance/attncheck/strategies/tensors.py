@@ -11,12 +11,14 @@ from torch import (
     arange,
     as_strided,
     cat,
+    empty,
     eye,
     float64,
     full,
     rand,
     randn,
     randperm,
+    uint8,
     zeros,
 )
 
@@ -47,12 +49,17 @@ def make(recipe: Recipe, device: str = "cpu") -> torch.Tensor:
 
 def digest(tensor: torch.Tensor) -> int:
     """A checksum of the values and the shape, the same in every process."""
-    data = (
-        tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        if tensor.numel()
-        else b""
-    )
+    data = in_bytes(tensor.detach().to("cpu")).numpy().tobytes()
     return zlib.crc32(data, zlib.crc32(repr(tuple(tensor.shape)).encode()))
+
+
+def in_bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of a tensor of the CPU, one after the other."""
+    flat = tensor.contiguous().reshape(-1)
+    if flat.numel() == 1 and flat.stride(0) != 1:
+        # A single number counts as contiguous whatever its stride is, and only stride 1 can be read as bytes.
+        flat = empty(1, dtype=flat.dtype, device=_CPU).copy_(flat)
+    return flat.view(uint8)
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -32,6 +32,9 @@ def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
     for axis, expression in found.derived.items():
         if expression.isdigit():
             found = _with_size(found, target, mechanism, axis, int(expression))
+    for axis in mechanism.contract.defaults:
+        if axis not in found.free and axis not in found.derived:
+            found = _with_free_size(found, target, mechanism, axis)
     for option in mechanism.contract.options:
         argument = _argument_of(option, target)
         if argument is None or option.name not in found.fixed:
@@ -108,6 +111,22 @@ def _with_size(found: Found, target: Any, mechanism: Mechanism, axis: str, size:
         cases = [
             case_for(trial, mechanism, {axis: size + more}) for more in (0, 1, 2, -1, -2) if size + more > 0
         ]
+        first, *others = (None if case is None else attempt(trial, target, case) for case in cases)
+        if first is not None and agrees(first.gap) and any(other and other.ran for other in others):
+            return trial
+    return found
+
+
+def _with_free_size(found: Found, target: Any, mechanism: Mechanism, axis: str) -> Found:
+    """The adapter with an axis open that follows from another one where its argument is left at None."""
+    case = first_case(found, mechanism)
+    for parameter in inspect.signature(target).parameters.values():
+        told = axes_for(parameter.name.lower())[:1] == (axis,) and parameter.default is None
+        if not told or parameter.name in found.arguments or case is None:
+            continue
+        trial = replace(found, arguments={**found.arguments, parameter.name: axis}, free=(*found.free, axis))
+        size = case.sizes[axis]
+        cases = [case_for(trial, mechanism, {**case.sizes, axis: n}) for n in (size, 2 * size, 3 * size)]
         first, *others = (None if case is None else attempt(trial, target, case) for case in cases)
         if first is not None and agrees(first.gap) and any(other and other.ran for other in others):
             return trial

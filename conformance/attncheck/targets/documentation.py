@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import nn
 
+from attncheck.targets.names import INPUTS
+
 # Names of arguments that leave no doubt about what their entries mean.
 _POLARITY_OF_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("key_padding_mask", "ignore_mask", "mask_out", "masked_positions", "hidden"), "true_ignores"),
@@ -29,6 +31,7 @@ _FALSE = r"(?<![\w.])(?:false|0s?|zeros?)(?![\w.])"
 _IGNORES = (r"\b(?:ignor\w*|masked(?: out)?|hid\w*|exclud\w*|block\w*|disallow\w*|drop|dropped|padd?\w*|"
             r"(?:not|never|cannot)(?: be)?(?: allowed| attend\w*| visible| seen)|may not)\b")  # fmt: skip
 _ATTENDS = r"\b(?:attend\w*|keep\w*|kept|visible|valid|allow\w*|take part|takes part|participat\w*|real)\b"
+_ONE_QUERY = r"\b(?:q|tgt|target|query|queries)_?len(?:gth)?\s*(?:is|=+)\s*(?:1|one)\b"
 # Words between the value and what it means; a sentence ends the thought.
 _LINK = r"[^.;\n]{0,80}?"
 
@@ -101,6 +104,18 @@ def _shapes(line: str) -> Iterator[list[str]]:
 
 def _without_latex(line: str) -> str:
     return re.sub(r"\\text\{([^{}]*)\}", r"\1", line).replace("\\cdot", " * ").replace("\\_", "_")
+
+
+def documents_one_query(target: Any) -> bool:
+    """Whether it says that there is one query a sample, as a decoder has that goes step by step."""
+    arguments = _arguments(target)
+    queries = {argument for argument in arguments if argument.lower() in INPUTS["q"]}
+    lines = [line for query in queries for line in _own_lines(target, query, arguments - {query})]
+    return any(
+        re.search(_ONE_QUERY, line.lower())
+        or any(len(axes) == 3 and axes[1] == "1" for axes in _shapes(line))
+        for line in lines
+    )
 
 
 def tells_ranks_apart(target: Any, mask: str) -> bool:

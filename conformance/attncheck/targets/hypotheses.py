@@ -14,6 +14,10 @@ from attncheck.targets.placing import Placement
 _MOST = 4000
 
 
+# Roles whose layers a network may have in one.
+_TOGETHER = ((), ("key", "value"), ("query", "key", "value"))
+
+
 @dataclass(frozen=True)
 class Guess:
     """A whole assignment: placements, what is absent, and how unlikely it looks."""
@@ -28,11 +32,8 @@ class Guess:
 def guesses(own: Mapping[str, Shape], reference: Mapping[str, Shape], heads: int | None) -> list[Guess]:
     """Assignments of all the target's tensors, the likeliest first."""
     theirs = layers(reference)
-    found = [
-        g
-        for g in (_in_order(own, reference), _layer_by_layer(own, reference) if len(theirs) > 8 else None)
-        if g
-    ]
+    networks = [_layer_by_layer(own, reference, roles) for roles in _TOGETHER] if len(theirs) > 8 else []
+    found = [guess for guess in (_in_order(own, reference), *networks) if guess]
     folded = _fold_heads(own, heads) if heads else dict(own)
     if len(theirs) <= 16:
         # As many layers as there are heads need not be one for each.
@@ -89,12 +90,20 @@ def _in_order(own: Mapping[str, Shape], reference: Mapping[str, Shape]) -> Guess
     )
 
 
-def _layer_by_layer(own: Mapping[str, Shape], reference: Mapping[str, Shape]) -> Guess | None:
-    """For networks of many layers: each takes the first of its shapes, one of its role before others."""
-    mine = layers(own)
-    placements: list[Placement] = []
+def _layer_by_layer(
+    own: Mapping[str, Shape], reference: Mapping[str, Shape], together: tuple[str, ...] = ()
+) -> Guess | None:
+    """For networks of many layers: each takes the first of its shapes, one of its role before others.
+
+    Layers of the roles that go `together` are one layer of the target, one after the other.
+    """
+    mine, theirs = layers(own), layers(reference)
+    joined = [layer for layer in theirs if layer.path.rpartition(".")[2] in together]
+    placements = _end_to_end(mine, joined)
+    if placements is None:
+        return None
     absent: list[str] = []
-    for other in layers(reference):
+    for other in (layer for layer in theirs if layer not in joined):
         fitting = [layer for layer in mine if _alike(layer, other)]
         role = layer_role(other.path)
         chosen = next(
@@ -111,6 +120,21 @@ def _layer_by_layer(own: Mapping[str, Shape], reference: Mapping[str, Shape]) ->
     if mine:
         return None
     return Guess(tuple(placements), tuple(absent), (), 0.8, named=True)
+
+
+def _end_to_end(mine: list[Layer], joined: list[Layer]) -> list[Placement] | None:
+    """Where several layers of one width stand in one of the target's, which is taken from `mine`."""
+    if not joined:
+        return []
+    rows = len(joined) * joined[0].main[1][0]
+    for layer in mine:
+        if layer.main[1] == (rows, *joined[0].main[1][1:]) and set(layer.tensors) == set(joined[0].tensors):
+            mine.remove(layer)
+            return [
+                Placement(mine_name, tuple(each.tensors[leaf][0] for each in joined), "cat")
+                for leaf, (mine_name, _) in layer.tensors.items()
+            ]
+    return None
 
 
 def _alike(layer: Layer, other: Layer) -> bool:

@@ -18,7 +18,8 @@ KV_HEADS = (
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
            "max_position_embeddings", "n_positions", "longest", "span", "max_positions",
            "max_tokens", "sequence_length")  # fmt: skip
-RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size")
+RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size", "img", "image",
+               "hw", "im_size", "input_shape")  # fmt: skip
 WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size", "resolution",
            "grid_size", "grid", "feat_size", "map_size", "fmap_size", "input_size", "patch_grid", "hw", "side", "image_size",
            "img_size", "feature_size", "input_shape", "spatial_size")  # fmt: skip

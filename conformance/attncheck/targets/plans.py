@@ -12,6 +12,7 @@ from attncheck.model.case import Case, Scalar
 from attncheck.targets.adapter import constructor_axes, signature_of
 from attncheck.targets.calling import Calling, callings
 from attncheck.targets.constructing import Construction, constructions
+from attncheck.targets.documentation import documents_one_query
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.layers import learned_shapes
@@ -73,18 +74,24 @@ def plans(search: Search, init: Mapping[str, str]) -> Iterator[Plan]:
     if not isinstance(search.target, type):
         yield from _function_plans(search)
         return
-    axes = constructor_axes(search.mechanism)
+    axes, one = constructor_axes(search.mechanism), _lone_query(search)
     for construction in constructions(
         search.target, search.mechanism, axes or signature_of(search.mechanism).axes, init
     ):
         for derived in _derived_sizes(search.mechanism, construction):
             base = Found(
                 search.mechanism.id, search.target.__qualname__, {}, (),
-                arguments=construction.arguments, config=construction.config, derived=derived,
+                arguments=construction.arguments, config=construction.config, derived=derived | one,
                 free=tuple(a for a in search.mechanism.contract.defaults if a in construction.assigned),
                 takes=construction.takes, dtype=search.dtype,
             )  # fmt: skip
             yield from _built_plans(search, construction, base)
+
+
+def _lone_query(search: Search) -> dict[str, str]:
+    """A query a sample, where the target says that it takes no more."""
+    axes = signature_of(search.mechanism).axes
+    return {"q_len": "1"} if "q_len" in axes and documents_one_query(search.target) else {}
 
 
 def _built_plans(search: Search, construction: Construction, base: Found) -> Iterator[Plan]:
@@ -111,7 +118,9 @@ def _built_plans(search: Search, construction: Construction, base: Found) -> Ite
 
 def _function_plans(search: Search) -> Iterator[Plan]:
     name = getattr(search.target, "__name__", type(search.target).__name__)
-    base = Found(search.mechanism.id, name, {}, (), is_class=False, dtype=search.dtype)
+    base = Found(
+        search.mechanism.id, name, {}, (), is_class=False, dtype=search.dtype, derived=_lone_query(search)
+    )
     own: dict[str, tuple[int, ...]] = {}
     if isinstance(search.target, nn.Module):
         own = learned_shapes(search.target)

@@ -97,7 +97,7 @@ def test_mechanisms_without_weights_for_pixels_are_skipped_with_the_reason():
 
 
 @pytest.mark.parametrize("mechanism", ["squeeze_excitation", "cbam_channel"])
-def test_a_sum_that_float16_cannot_hold_is_caught_before_it_becomes_a_mean(verdict, case_of, mechanism):
+def test_a_sum_that_float16_cannot_hold_deviates_before_it_becomes_a_mean(verdict, case_of, mechanism):
     large = [case_of(mechanism, **maps.AVERAGED[0])]
 
     def of_a_sum(call, built, inputs, options):
@@ -106,7 +106,7 @@ def test_a_sum_that_float16_cannot_hold_is_caught_before_it_becomes_a_mean(verdi
             return {"out": x * torch.nan}
         return call(built, inputs, options)
 
-    assert verdict("means_fit_float16", mechanism, instead=of_a_sum, given=large).outcome == "failed"
+    assert verdict("means_fit_float16", mechanism, instead=of_a_sum, given=large).outcome == "deviates"
     assert verdict("means_fit_float16", mechanism, given=large).outcome == "passed"
 
 

@@ -201,3 +201,38 @@ def test_a_kernel_that_is_right_at_its_default_alone_is_judged_at_smaller_ones()
     report = run(Bordered, mechanism="cbam_spatial", isolate=False, seed=1, checks=("matches_the_reference",))
 
     assert not report.conforms
+
+
+class OverChannels(nn.Module):
+    """Channels read from channels; there are as many projected ones as given ones unless told otherwise."""
+
+    def __init__(self, in_dim: int, out_dim: int | None = None) -> None:
+        super().__init__()
+        self.in_dim, self.out_dim = in_dim, out_dim or in_dim
+        self.query, self.key, self.value, self.skip = (nn.Conv2d(in_dim, self.out_dim, 1) for _ in range(4))
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def rows(self) -> int:
+        return self.out_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        samples, _, *sides = x.shape
+        q, k, v = (layer(x).view(samples, self.rows(), -1) for layer in (self.query, self.key, self.value))
+        read = torch.softmax(q @ k.mT, -1) @ v
+        return self.gamma * read.view(samples, self.out_dim, *sides) + self.skip(x)
+
+
+class RegroupsChannels(OverChannels):
+    """Right only where both are as many."""
+
+    def rows(self) -> int:
+        return self.in_dim
+
+
+@pytest.mark.parametrize(("target", "conforms"), [(OverChannels, True), (RegroupsChannels, False)])
+def test_a_width_that_follows_another_by_default_is_judged_apart_from_it(
+    target: type, conforms: bool
+) -> None:
+    report = run(target, mechanism="channel_self", isolate=False, seed=1, checks=("matches_the_reference",))
+
+    assert report.conforms is conforms

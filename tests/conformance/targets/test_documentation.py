@@ -7,7 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from attncheck import run
-from attncheck.targets.documentation import documented, documented_ranks, waives_causality
+from attncheck.targets.documentation import (
+    documented,
+    documented_ranks,
+    documents_one_query,
+    waives_causality,
+)
 
 Option = str | None
 
@@ -156,3 +161,31 @@ class CausalAlways(CausalAlone):
 def test_causality_that_a_mask_replaces_is_read_where_it_is_said() -> None:
     assert waives_causality(CausalAlone)
     assert not waives_causality(CausalAlways)
+
+
+class OneQuery:
+    """A step of a decoder.
+
+    query: decoder state (batch, 1, query_size)
+    keys: encoder states (batch, length, key_size)
+    """
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor: ...
+
+
+class OneQueryInWords(OneQuery):
+    """- **query** (batch, q_len, dim): what the decoder gives, q_len is 1."""
+
+
+class ManyQueries(OneQuery):
+    """
+    query: (batch, length, query_size)
+    mask: (batch, 1, length), so that one row serves all queries
+    """
+
+    def forward(self, query: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor: ...
+
+
+@pytest.mark.parametrize(("target", "one"), [(OneQuery, True), (OneQueryInWords, True), (ManyQueries, False)])
+def test_a_target_may_say_that_it_takes_one_query_a_sample(target: type, one: bool) -> None:
+    assert documents_one_query(target) is one

@@ -2,8 +2,12 @@
 
 import pytest
 
+from attncheck.targets.adapter import parameter_shapes
+from attncheck.targets.found import Found
 from attncheck.targets.hypotheses import guesses
 from attncheck.targets.layers import layers
+from attncheck.targets.trying import first_case
+from attnref.catalogue import BY_ID
 
 Shapes = dict[str, tuple[int, ...]]
 REFERENCE: Shapes = {
@@ -111,3 +115,21 @@ def test_a_factor_may_be_lacking_and_a_weight_may_not() -> None:
 
     assert first.absent == ("gamma",)
     assert guesses({"f.weight": (3, 5), "gamma": (1,)}, reference, None) == []
+
+
+@pytest.mark.parametrize("roles", [("key", "value"), ("query", "key", "value")])
+def test_layers_of_a_network_may_stand_in_one(roles: tuple[str, ...]) -> None:
+    mechanism = BY_ID["modified_resnet"]
+    case = first_case(Found("modified_resnet", "", {"x": ("x",)}, ()), mechanism)
+    assert case is not None
+    reference = parameter_shapes(mechanism, case.names)
+    paths = [next(n for n in reference if n.endswith(f"{role}.weight")) for role in roles]
+    parts = {path.removesuffix("weight") + leaf for path in paths for leaf in ("weight", "bias")}
+    width = reference[paths[0]][1]
+    joined = {"head.kv.weight": (len(roles) * width, width), "head.kv.bias": (len(roles) * width,)}
+    own = {name: shape for name, shape in reference.items() if name not in parts} | joined
+
+    placed = {p.target: p for p in guesses(own, reference, None)[0].placements}
+
+    assert placed["head.kv.weight"].roles == tuple(paths)
+    assert placed["head.kv.weight"].pattern == "cat"
