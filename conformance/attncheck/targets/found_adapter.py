@@ -1,9 +1,8 @@
 """Runs what was found out: builds the target, fills its weights, calls it, and picks from what comes back."""
 
-import re
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,47 +18,9 @@ from attncheck.targets.found import Argument, Found, value_of
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.layouts import layout
 from attncheck.targets.names import INPUTS
-from attncheck.targets.placing import Placement
+from attncheck.targets.placing import Placement, continued, restacked
 from attnref import Mechanism
 from attnref._signature import TensorShape
-
-# The number of one of several alike, such as branches.
-_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
-
-
-def continued(placements: tuple[Placement, ...], parameters: Mapping[str, object]) -> list[Placement]:
-    """Placements for numbered tensors beyond those that there were when the target was studied."""
-    known = {p.roles[0]: p for p in placements if len(p.roles) == 1}
-    made = []
-    for role in parameters:
-        number = _NUMBER.search(role)
-        if role in known or number is None or int(number.group()) < 2:
-            continue
-        first, second = (known.get(role[: number.start()] + n + role[number.end() :]) for n in ("0", "1"))
-        target = _next_name(first.target, second.target, int(number.group())) if first and second else None
-        if first is not None and target is not None:
-            made.append(replace(first, target=target, roles=(role,)))
-    return made
-
-
-def restacked(placement: Placement, parameters: Mapping[str, object]) -> Placement:
-    """A tensor that holds one thing for every branch, for as many branches as there are."""
-    stems = {tuple(_NUMBER.split(role)) for role in placement.roles}
-    if len(placement.roles) < 2 or len(stems) != 1 or len(stem := stems.pop()) != 2:
-        return placement
-    family = [role for role in parameters if tuple(_NUMBER.split(role)) == stem]
-    return replace(placement, roles=tuple(family)) if family else placement
-
-
-def _next_name(first: str, second: str, index: int) -> str | None:
-    """The name that follows two which differ in one number."""
-    one, two = re.split(r"(\d+)", first), re.split(r"(\d+)", second)
-    differing = [i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b]
-    if len(one) != len(two) or len(differing) != 1 or not one[differing[0]].isdigit():
-        return None
-    step = int(two[differing[0]]) - int(one[differing[0]])
-    one[differing[0]] = str(int(one[differing[0]]) + step * index)
-    return "".join(one)
 
 
 def randomise(built: nn.Module) -> None:

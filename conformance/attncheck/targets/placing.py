@@ -1,13 +1,17 @@
 """Where the reference's weights go in a target: packed, transposed, split by heads, or as they are."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from attncheck.model.case import Scalar
+
+# The number of one of several alike, such as branches.
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,38 @@ class Placement:
         if "{}" not in self.target:
             return [(self.target, arranged)]
         return [(self.target.format(i), part) for i, part in enumerate(arranged.unbind(0))]
+
+
+def continued(placements: tuple[Placement, ...], parameters: Mapping[str, object]) -> list[Placement]:
+    """Placements for numbered tensors beyond those that there were when the target was studied."""
+    known = {p.roles[0]: p for p in placements if len(p.roles) == 1}
+    made = []
+    for role in parameters:
+        number = _NUMBER.search(role)
+        if role in known or number is None or int(number.group()) < 2:
+            continue
+        first, second = (known.get(role[: number.start()] + n + role[number.end() :]) for n in ("0", "1"))
+        target = _next_name(first.target, second.target, int(number.group())) if first and second else None
+        if first is not None and target is not None:
+            made.append(replace(first, target=target, roles=(role,)))
+    return made
+
+
+def restacked(placement: Placement, parameters: Mapping[str, object]) -> Placement:
+    """A tensor that holds one thing for every branch, for as many branches as there are."""
+    stems = {tuple(_NUMBER.split(role)) for role in placement.roles}
+    if len(placement.roles) < 2 or len(stems) != 1 or len(stem := stems.pop()) != 2:
+        return placement
+    family = [role for role in parameters if tuple(_NUMBER.split(role)) == stem]
+    return replace(placement, roles=tuple(family)) if family else placement
+
+
+def _next_name(first: str, second: str, index: int) -> str | None:
+    """The name that follows two which differ in one number."""
+    one, two = re.split(r"(\d+)", first), re.split(r"(\d+)", second)
+    differing = [i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b]
+    if len(one) != len(two) or len(differing) != 1 or not one[differing[0]].isdigit():
+        return None
+    step = int(two[differing[0]]) - int(one[differing[0]])
+    one[differing[0]] = str(int(one[differing[0]]) + step * index)
+    return "".join(one)
