@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from attncheck.checks import (
     averages,
+    branches,
     conventions,
     dead_rows,
     distances,
@@ -41,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     *positions.CHECKS,
     *pixels.CHECKS,
     *gates.CHECKS,
+    *branches.CHECKS,
     *squeeze.CHECKS,
     *residual.CHECKS,
     *averages.CHECKS,

@@ -41,18 +41,6 @@ def sees_the_mean_alone(out, inputs, built):
     return inputs["x"] * torch.sigmoid(inputs["x"].mean(axes, keepdim=True))
 
 
-def loses_a_tenth(out, inputs, built):
-    return 0.9 * out
-
-
-def reads_one_excite(out, inputs, built):
-    return out + built.excite[0].weight.sum()
-
-
-def reads_the_squeeze(out, inputs, built):
-    return out + built.squeeze.weight.sum()
-
-
 CHANGES = [
     ("gate_is_between_zero_and_one", "squeeze_excitation", is_larger),
     ("gate_is_between_zero_and_one", "cbam_spatial", is_turned),
@@ -65,10 +53,6 @@ CHANGES = [
     ("gate_depends_on_the_input", "squeeze_excitation", sees_nothing),
     ("gate_depends_on_the_maximum", "cbam_channel", sees_the_mean_alone),
     ("gate_depends_on_the_maximum", "cbam_spatial", sees_the_mean_alone),
-    ("equal_branches_give_their_value", "selective_kernel", loses_a_tenth),
-    ("zero_excite_adds_up_branches", "selective_kernel", adds_one),
-    ("ignores_common_branch_logits", "selective_kernel", reads_one_excite),
-    ("one_branch_ignores_the_gate", "selective_kernel", reads_the_squeeze),
 ]
 
 
