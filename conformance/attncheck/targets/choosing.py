@@ -27,6 +27,7 @@ _GUESSES = 60
 
 def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """The adapter with every option and size open that the constructor offers and that was settled so far."""
+    found = _without_partial_bias(found, target, mechanism)
     if not found.is_class or found.config or found.certainty != "verified":
         return found
     for axis, expression in found.derived.items():
@@ -44,6 +45,31 @@ def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
         elif not option.name.endswith("bias"):
             found = _opened(found, target, mechanism, option, argument)
     return found
+
+
+def _without_partial_bias(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The adapter with biases for good, if without them a layer of the target keeps one all the same."""
+    flag = next((name for name, expression in found.arguments.items() if expression == "bias"), None)
+    if flag is None or _unplaced(found, target, mechanism, bias=False) <= _unplaced(
+        found, target, mechanism, bias=True
+    ):
+        return found
+    return replace(
+        found,
+        arguments={**found.arguments, flag: "True"},
+        takes=tuple(option for option in found.takes if option != "bias"),
+        fixed={**found.fixed, "bias": True},
+    )
+
+
+def _unplaced(found: Found, target: Any, mechanism: Mechanism, bias: bool) -> set[str]:
+    """The target's tensors that nothing of the reference goes to, with biases or without."""
+    adapter, case = FoundAdapter(found, target), first_case(found, mechanism, options={"bias": bias})
+    built = built_at(adapter, case.names) if case is not None else None
+    if case is None or not isinstance(built, nn.Module):
+        return set()
+    own = learned_shapes(built)
+    return set(own) - set(adapter.placed(own, parameter_shapes(mechanism, {**case.names, **found.fixed})))
 
 
 def _with_bias(found: Found, target: Any, mechanism: Mechanism, option: Option, argument: str) -> Found:

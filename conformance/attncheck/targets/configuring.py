@@ -23,6 +23,42 @@ def hands_on(target: Callable[..., Any], argument: str) -> bool:
     )
 
 
+def entries_read(target: Callable[..., Any], parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """The entries of a dictionary that a constructor reads, as arguments of their names and defaults."""
+    known = getattr(getattr(target, "__init__", None), "__globals__", {})
+    names, found = {parameter.name}, dict(_plain(parameter.default))
+    for node in sorted(ast.walk(_constructor(target)), key=lambda n: getattr(n, "lineno", 0)):
+        match node:
+            case ast.Assign([kept], value) if not isinstance(value, ast.Subscript) and _hands(value, names):
+                names.add(ast.unparse(kept))
+                merged = [known.get(part.id) for part in ast.walk(value) if isinstance(part, ast.Name)]
+                found |= {
+                    key: default for each in merged for key, default in _plain(each) if key not in found
+                }
+            case ast.Subscript(whole, ast.Constant(str(key))) if ast.unparse(whole) in names:
+                found.setdefault(key, inspect.Parameter.empty)
+            case ast.Call(ast.Attribute(whole, "get" | "pop"), [ast.Constant(str(key)), *rest]):
+                if ast.unparse(whole) in names:
+                    default = rest[0].value if rest and isinstance(rest[0], ast.Constant) else None
+                    found.setdefault(key, default)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(key, kind, default=default) for key, default in found.items() if key.isidentifier()
+    ]
+
+
+def _plain(entries: object) -> list[tuple[str, object]]:
+    """The entries of a dictionary that can be written down."""
+    return [(k, v) for k, v in entries.items() if isinstance(v, _PLAIN)] if isinstance(entries, dict) else []
+
+
+def _hands(value: ast.expr, names: set[str]) -> bool:
+    """Whether an expression is one of these dictionaries, or one that is made of it."""
+    if isinstance(value, ast.Call) and not (isinstance(value.func, ast.Name) and value.func.id == "dict"):
+        return False
+    return any(isinstance(n, (ast.Name, ast.Attribute)) and ast.unparse(n) in names for n in ast.walk(value))
+
+
 def _constructor(target: Callable[..., Any]) -> ast.AST:
     """The constructor's code, empty if it cannot be read."""
     try:

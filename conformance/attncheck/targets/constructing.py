@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attncheck.targets.adapter import signature_of
-from attncheck.targets.configuring import defaults_said, fields_read, hands_on, words_read
+from attncheck.targets.configuring import defaults_said, entries_read, fields_read, hands_on, words_read
 from attncheck.targets.names import (
     ARGUMENTS,
     BLOCKS,
@@ -52,14 +52,15 @@ _MOST = 150
 class Construction:
     """Constructor arguments as expressions over sizes and options, and how unlikely they look.
 
-    `config` names the one argument that takes all of them as an object's fields. `takes` lists
-    options of the reference that the constructor decides; `repeated` counts arguments that got
-    a size which another one has too.
+    `config` names the one argument that takes all of them as an object's fields, or as entries of
+    a dictionary if it is `keyed`. `takes` lists options of the reference that the constructor
+    decides; `repeated` counts arguments that got a size which another one has too.
     """
 
     arguments: Mapping[str, str]
     cost: float
     config: str = ""
+    keyed: bool = False
     takes: tuple[str, ...] = ()
     repeated: int = 0
     assigned: tuple[str, ...] = field(default=())
@@ -82,7 +83,10 @@ def constructions(
             choices[parameter.name] = [(None, 0.0)]
     found = list(_combined(choices, given))
     lone = [p for p in parameters if p.default is p.empty] or parameters
-    if len(lone) == 1 and lone[0].name.lower() in CONFIGS:
+    entries = entries_read(target, lone[0]) if len(lone) == 1 else []
+    if entries:
+        found = [*_by_entries(lone[0].name, entries, mechanism, axes), *found]
+    elif len(lone) == 1 and lone[0].name.lower() in CONFIGS:
         found = [
             _as_config(target, lone[0], mechanism, axes),
             *_by_fields(target, lone[0], mechanism, axes),
@@ -108,12 +112,23 @@ def _by_fields(
         yield replace(way, arguments={**said, **way.arguments}, config=parameter.name)
 
 
+def _by_entries(
+    config: str, entries: list[inspect.Parameter], mechanism: Mechanism, axes: tuple[str, ...]
+) -> Iterator[Construction]:
+    """A configuration that is a dictionary: each entry is guessed at as an argument would be."""
+    said = {entry.name: repr(entry.default) for entry in entries if entry.default is not entry.empty}
+    choices = {entry.name: _choices(entry, mechanism, axes) for entry in entries}
+    for way in _combined(choices, {}):
+        yield replace(way, arguments={**said, **way.arguments}, config=config, keyed=True)
+
+
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
     try:
-        signature = inspect.signature(target)
+        own = list(inspect.signature(target).parameters.values())
     except (TypeError, ValueError):
         return None
-    return [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    named = [p for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return [*named, *(entry for p in own if p.kind is p.VAR_KEYWORD for entry in entries_read(target, p))]
 
 
 def _choices(
@@ -222,7 +237,9 @@ def _squeezed(
         return [(_RATIO, 0.0)] if "reduction" in meanings else []
     if "reduced" in meanings and "channels" not in meanings:
         bounded = "max(channels // reduction, least_reduced)"
-        return [(bounded if "least_reduced" in axes else "channels // reduction", 0.0), *found]
+        # A squeeze is a width, or what the channels are divided by.
+        ratio = [("reduction", 0.4)] if name == "squeeze" else []
+        return [(bounded if "least_reduced" in axes else "channels // reduction", 0.0), *ratio, *found]
     return found
 
 

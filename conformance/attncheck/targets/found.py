@@ -37,6 +37,7 @@ class Found:
 
     arguments   constructor arguments: name -> expression over sizes and options
     config      name of a constructor argument that takes all of them as one object's fields
+    keyed       whether that object is a dictionary
     result      where the output is: "" itself, "0" an index, "out" a key or a field
     weights     where the attention weights are, if they come back
     padding     how a second argument is told which keys are hidden from every query of a sample
@@ -60,6 +61,7 @@ class Found:
     is_class: bool = True
     arguments: Mapping[str, str] = field(default_factory=dict)
     config: str = ""
+    keyed: bool = False
     result: str = ""
     result_layout: str = ""
     weights: str | None = None

@@ -90,7 +90,7 @@ class FoundAdapter:
         names = {"dropout": 0.0, **names, **found.fixed}
         values = {name: value_of(text, names) for name, text in found.arguments.items()}
         if found.config:
-            return self.target(**{found.config: types.SimpleNamespace(**values)})
+            return self.target(**{found.config: values if found.keyed else types.SimpleNamespace(**values)})
         return self.target(**values)
 
     def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:

@@ -46,11 +46,13 @@ def construction(found: Found, name: str, numbers: Mapping[str, Scalar] | None =
         return name
     texts = {n: e if numbers is None else repr(value_of(e, numbers)) for n, e in found.arguments.items()}
     arguments = ", ".join(f"{n}={e}" for n, e in texts.items())
-    return f"{name}(SimpleNamespace({arguments}))" if found.config else f"{name}({arguments})"
+    if not found.config:
+        return f"{name}({arguments})"
+    return f"{name}({'dict' if found.keyed else 'SimpleNamespace'}({arguments}))"
 
 
 # Words of expressions that an adapter's file knows by itself.
-_NO_SIZES = ("True", "False", "None", "max", "min", "list", "range", "torch", "SimpleNamespace")
+_NO_SIZES = ("True", "False", "None", "max", "min", "list", "range", "torch", "SimpleNamespace", "dict")
 
 
 def names_in(expressions: Sequence[str]) -> list[str]:

@@ -42,7 +42,7 @@ def _noting(found: Found, target: Any, read: set[str]) -> Callable[..., Any]:
     def built(**arguments: Any) -> Any:
         if found.config:
             config = arguments[found.config]
-            arguments = {found.config: _Fields(vars(config), read)}
+            arguments = {found.config: _Keys(config, read) if found.keyed else _Fields(vars(config), read)}
         instance = target(**arguments)
         for argument in found.call:
             if argument.pack == "dict":

@@ -236,3 +236,28 @@ def test_a_width_that_follows_another_by_default_is_judged_apart_from_it(
     report = run(target, mechanism="channel_self", isolate=False, seed=1, checks=("matches_the_reference",))
 
     assert report.conforms is conforms
+
+
+class HalfBiased(nn.Module):
+    """The flag is for queries, keys and values; the last layer has a bias in any case."""
+
+    def __init__(self, dim: int, heads: int, bias: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(dim, 3 * dim, bias=bias), nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        weights = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, -1)
+        out: Tensor = self.out((weights @ v).transpose(1, 2).flatten(2))
+        return out
+
+
+def test_a_flag_for_some_of_the_biases_is_not_taken_for_one_of_all() -> None:
+    found = discover(HalfBiased, BY_ID["multi_head"])
+
+    assert found.arguments["bias"] == "True"
+    assert found.fixed["bias"] is True
+    assert run(
+        HalfBiased, mechanism="multi_head", isolate=False, seed=1, checks=("matches_the_reference",)
+    ).conforms
