@@ -122,9 +122,9 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("height",),
     ("width", "w", "feat_w", "map_width", "window_width", "ww", "win_w", "feat_width"): ("width",),
     ("window_size", "window"): ("window", "height"),
-    ("num_classes", "classes", "output_dim", "n_classes", "out_dim"): ("classes", "model_dim", "v_dim"),
+    ("num_classes", "classes", "output_dim", "n_classes", "out_dim", "embedding", "emb_out"): ("classes", "model_dim", "v_dim"),
     ("image_size", "input_resolution", "resolution", "img_size", "image_resolution"): ("height",),
-    ("base_width", "width", "base_channels", "stem_width", "planes", "inplanes"): ("hidden",),
+    ("base", "base_width", "width", "base_channels", "stem_width", "planes", "inplanes"): ("hidden",),
 }  # fmt: skip
 
 # Parts of longer names that tell a role.
