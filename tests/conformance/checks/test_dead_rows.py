@@ -57,6 +57,24 @@ def test_zeros_and_nan_are_conventions_for_a_length_of_zero(verdict, mechanism):
         assert verdict("treats_dead_rows_by_a_convention", mechanism, change).outcome == "passed"
 
 
+@pytest.mark.parametrize(("fill", "outcome"), [(-1e9, "passed"), (-1e4, "failed")])
+def test_a_fill_that_is_added_must_swallow_the_scores_in_float32(verdict, fill, outcome):
+    def adds(call, built, inputs, options):
+        mask = inputs.pop("mask", None)
+        bias = torch.zeros((), dtype=inputs["q"].dtype)
+        if mask is not None:
+            bias = torch.zeros(mask.shape, dtype=inputs["q"].dtype).masked_fill(~mask, fill)
+        scores = inputs["q"] @ inputs["k"].mT * inputs["q"].shape[-1] ** -0.5
+        return {"out": (scores + bias).softmax(-1) @ inputs["v"]}
+
+    interface = {"takes": ("mask",), "gives": ("out",)}
+    found = verdict(
+        "treats_dead_rows_by_a_convention", "scaled_dot_product", instead=adds, interface=interface
+    )
+
+    assert found.outcome == outcome
+
+
 def test_a_length_of_zero_may_be_refused(verdict, case_of):
     for check in ("treats_dead_rows_by_a_convention", "dead_rows_spare_the_others"):
         found = verdict(check, "dot_product", instead=refuses_none, given=[case_of("dot_product")])
