@@ -148,7 +148,16 @@ class _Planner:
         pairs = [
             (self._rules(o).planned(plan), o) for plan in chosen[: 1 + (chosen[1] != {})] for o in options
         ]
+        # Where causal alignments part: with more queries than keys too.
+        pairs += [(self._turned(o), o) for o in options if o.get("causal")]
         return [(sizes, o) for sizes, o in pairs if sizes is not None and self._stated(sizes, o)]
+
+    def _turned(self, options: Options) -> Sizes | None:
+        """The base sizes with as many queries as there were keys; None where their numbers are one."""
+        rules = self._rules(options)
+        if not {"q_len", "kv_len"} <= set(rules.primary):
+            return None
+        return rules.planned({"q_len": rules.base["kv_len"], "kv_len": rules.base["q_len"]})
 
     def _next(self, count: int) -> Iterator[Options]:
         return itertools.islice(self.turns, count)

@@ -87,3 +87,16 @@ def test_values_as_wide_as_the_map_meet_a_projection_under_every_seed() -> None:
             (True, 2),
             (False, 1),
         }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_causal_alignment_meets_more_queries_than_keys(seed: int) -> None:
+    """Alignments part there, and a draw may never come by."""
+    planned = cases(CHECKS["matches_the_reference"], subject("scaled_dot_product"), "default", seed)
+
+    met = {
+        case.options["alignment"]
+        for case in planned
+        if case.options["causal"] and case.sizes["q_len"] > case.sizes["kv_len"] > 1
+    }
+    assert met == {"upper_left", "lower_right"}
