@@ -18,12 +18,7 @@ from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.grouping import of_one_head, plainly_placed, with_groups
 from attncheck.targets.hypotheses import Guess, guesses
 from attncheck.targets.layers import Shape, learned_shapes
-from attncheck.targets.limits import (
-    with_least_reduced,
-    with_refusals,
-    with_vanishing_output,
-    with_vanishing_queries,
-)
+from attncheck.targets.limits import with_least_reduced, with_refusals, with_vanishing_output
 from attncheck.targets.normalising import Norm, arrangements
 from attncheck.targets.placing import Placement
 from attncheck.targets.plans import Plan, called_as, plans
@@ -85,7 +80,6 @@ def discover(
     if found is None:
         raise NoAdapterError(explanation(search))
     found = with_least_reduced(with_lacking(found, target, mechanism), target, mechanism)
-    found = with_vanishing_queries(found, target, mechanism)
     found = with_vanishing_output(with_refusals(found, target, mechanism), target, mechanism)
     found = with_groups(with_choices(found, target, mechanism), target, mechanism)
     found = with_ignored_inputs(found, target, mechanism)

@@ -1,7 +1,6 @@
 """Sizes at which a target is not what was found: refused ones, those without output layer, the least of a squeeze."""
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -92,21 +91,6 @@ def with_vanishing_output(found: Found, target: Any, mechanism: Mechanism) -> Fo
     ):
         return found
     return replace(found, unprojected=_SQUARE)
-
-
-def with_vanishing_queries(found: Found, target: Any, mechanism: Mechanism) -> Found:
-    """The adapter with a width of its queries that is none for few channels, where the reference has at least one."""
-    placed = [p.target for p in found.placements if p.roles == ("query.weight",)]
-    for axis, default in mechanism.contract.defaults.items():
-        bounded = re.fullmatch(r"max\(1, (.+)\)", default)
-        if not placed or bounded is None or axis in (*found.free, *found.derived):
-            continue
-        for channels in (3, 1):
-            case = case_for(found, mechanism, {"channels": channels})
-            built = built_at(FoundAdapter(found, target), case.names) if case is not None else None
-            if isinstance(built, nn.Module) and 0 in learned_shapes(built).get(placed[0], ()):
-                return replace(found, derived={**found.derived, axis: bounded[1]})
-    return found
 
 
 def with_least_reduced(found: Found, target: Any, mechanism: Mechanism) -> Found:
