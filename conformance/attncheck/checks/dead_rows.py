@@ -95,9 +95,13 @@ def treats_dead_rows_by_a_convention(subject: Subject, case: Case) -> Trial:
 
 def refused(subject: Subject, answer: Answer) -> Mismatch | NotJudged:
     """A length of 0 may be refused; a mask that a call takes for some queries must be taken for all."""
+    trouble = answer.trouble
+    assert trouble is not None, "an answer without trouble is judged"
+    if trouble.stage == "constructor":
+        return NotJudged(f"the constructor refuses these sizes: {trouble}")
     if hides_single_queries(subject):
-        return Mismatch("a result", f"{answer.trouble}", kind=f"raises {getattr(answer.trouble, 'kind', '')}")
-    return NotJudged(f"a sample without keys is refused: {answer.trouble}")
+        return Mismatch("a result", f"{trouble} (in the {trouble.stage})", kind=f"raises {trouble.kind}")
+    return NotJudged(f"a sample without keys is refused: {trouble}")
 
 
 @check(

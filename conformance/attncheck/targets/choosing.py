@@ -74,7 +74,7 @@ def _unplaced(found: Found, target: Any, mechanism: Mechanism, bias: bool) -> se
 
 def _with_bias(found: Found, target: Any, mechanism: Mechanism, option: Option, argument: str) -> Found:
     """The adapter with the biases that a flag adds, if it was found without any: they may do anything there."""
-    if set(found.absent) != set(_biases(mechanism, found)):
+    if set(found.absent) != _biases(mechanism, found):
         return found
     without = replace(found, absent=(), fixed={**found.fixed, option.name: False})
     opened = _opened(without, target, mechanism, option, argument)
@@ -134,13 +134,16 @@ def _with_size(found: Found, target: Any, mechanism: Mechanism, axis: str, size:
             derived={a: e for a, e in found.derived.items() if a != axis},
         )
         # Smaller ones too: a border that is too narrow may be cut off where it is too wide.
-        cases = [
-            case_for(trial, mechanism, {axis: size + more}) for more in (0, 1, 2, -1, -2) if size + more > 0
-        ]
-        first, *others = (None if case is None else attempt(trial, target, case) for case in cases)
-        if first is not None and agrees(first.gap) and any(other and other.ran for other in others):
+        sizes = [size + more for more in (0, 1, 2, -1, -2) if size + more > 0]
+        if _agrees_and_goes_on(trial, target, [case_for(trial, mechanism, {axis: n}) for n in sizes]):
             return trial
     return found
+
+
+def _agrees_and_goes_on(trial: Found, target: Any, cases: list[Case | None]) -> bool:
+    """Whether the first case gives the reference's answer and another one any answer."""
+    first, *others = (None if case is None else attempt(trial, target, case) for case in cases)
+    return first is not None and agrees(first.gap) and any(other and other.ran for other in others)
 
 
 def _with_free_size(found: Found, target: Any, mechanism: Mechanism, axis: str) -> Found:
@@ -153,8 +156,7 @@ def _with_free_size(found: Found, target: Any, mechanism: Mechanism, axis: str) 
         trial = replace(found, arguments={**found.arguments, parameter.name: axis}, free=(*found.free, axis))
         size = case.sizes[axis]
         cases = [case_for(trial, mechanism, {**case.sizes, axis: n}) for n in (size, 2 * size, 3 * size)]
-        first, *others = (None if case is None else attempt(trial, target, case) for case in cases)
-        if first is not None and agrees(first.gap) and any(other and other.ran for other in others):
+        if _agrees_and_goes_on(trial, target, cases):
             return trial
     return found
 

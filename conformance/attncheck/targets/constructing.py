@@ -85,7 +85,8 @@ def constructions(
     lone = [p for p in parameters if p.default is p.empty] or parameters
     entries = entries_read(target, lone[0]) if len(lone) == 1 else []
     if entries:
-        found = [*_by_entries(lone[0].name, entries, mechanism, axes), *found]
+        ways = _configured(lone[0].name, entries, mechanism, axes)
+        found = [*(replace(way, keyed=True) for way in ways), *found]
     elif len(lone) == 1 and lone[0].name.lower() in CONFIGS:
         found = [
             _as_config(target, lone[0], mechanism, axes),
@@ -99,27 +100,23 @@ def _by_fields(
     target: Callable[..., Any], parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]
 ) -> Iterator[Construction]:
     """A configuration whose fields are told: each is guessed at as an argument of that name and default would be."""
-    said = defaults_said(target, parameter)
-    choices = {
-        name: _choices(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=ast.literal_eval(text)),
-            mechanism,
-            axes,
-        )
-        for name, text in said.items()
-    }
-    for way in _combined(choices, {}) if choices else ():
-        yield replace(way, arguments={**said, **way.arguments}, config=parameter.name)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    fields = [
+        inspect.Parameter(name, kind, default=ast.literal_eval(text))
+        for name, text in defaults_said(target, parameter).items()
+    ]
+    if fields:
+        yield from _configured(parameter.name, fields, mechanism, axes)
 
 
-def _by_entries(
-    config: str, entries: list[inspect.Parameter], mechanism: Mechanism, axes: tuple[str, ...]
+def _configured(
+    config: str, fields: list[inspect.Parameter], mechanism: Mechanism, axes: tuple[str, ...]
 ) -> Iterator[Construction]:
-    """A configuration that is a dictionary: each entry is guessed at as an argument would be."""
-    said = {entry.name: repr(entry.default) for entry in entries if entry.default is not entry.empty}
-    choices = {entry.name: _choices(entry, mechanism, axes) for entry in entries}
+    """A configuration of these fields or entries, each guessed at as an argument would be."""
+    said = {field.name: repr(field.default) for field in fields if field.default is not field.empty}
+    choices = {field.name: _choices(field, mechanism, axes) for field in fields}
     for way in _combined(choices, {}):
-        yield replace(way, arguments={**said, **way.arguments}, config=config, keyed=True)
+        yield replace(way, arguments={**said, **way.arguments}, config=config)
 
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:

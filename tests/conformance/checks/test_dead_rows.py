@@ -83,6 +83,18 @@ def test_a_length_of_zero_may_be_refused(verdict, case_of):
         assert "a sample without keys is refused" in found.reason
 
 
+def test_what_a_constructor_refuses_is_no_mistake_at_dead_rows(verdict):
+    def refuses(module):
+        raise ValueError("not these sizes")
+
+    for check in (
+        "treats_dead_rows_by_a_convention",
+        "dead_rows_spare_the_others",
+        "dead_rows_leave_gradients_finite",
+    ):
+        assert verdict(check, "cross", built=refuses).outcome == "skipped"
+
+
 def test_a_sample_without_keys_that_spoils_the_next_one_is_caught(verdict):
     found = verdict("dead_rows_spare_the_others", "dot_product", instead=spoils_the_next_sample)
 
