@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from attncheck.pytest_plugin import conforms as conforms
     from attncheck.report.jsonl import load as load
     from attncheck.targets.frameworks.crossing import bridged as bridged
+    from attncheck.targets.owning import owning as owning
 
 _HOMES = {
     "Case": "attncheck.model.case",
@@ -27,6 +28,7 @@ _HOMES = {
     "bridged": "attncheck.targets.frameworks.crossing",
     "conforms": "attncheck.pytest_plugin",
     "load": "attncheck.report.jsonl",
+    "owning": "attncheck.targets.owning",
     "run": "attncheck._api",
 }
 

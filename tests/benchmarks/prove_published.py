@@ -73,9 +73,7 @@ def one(target: str, mechanism: str, init: dict[str, str]) -> dict[str, Any]:
 
     from attncheck.model.errors import NoAdapterError
     from attncheck.shapes.proof import answer
-    from attncheck.targets.found_adapter import adapter_from_json
-    from attncheck.targets.loading import load
-    from attncheck.targets.opening import find
+    from attncheck.targets.opening import find, open_found
     from attncheck.targets.proving import contract_of, named_by_constructor
 
     torch.set_num_threads(1)
@@ -83,7 +81,7 @@ def one(target: str, mechanism: str, init: dict[str, str]) -> dict[str, Any]:
         found = find(target, mechanism, init, lambda _: None)
     except NoAdapterError as error:
         return {"result": f"no adapter: {str(error).splitlines()[0][:90]}"}
-    adapter = adapter_from_json(found, load(target))
+    adapter = open_found(target, found)
     contract = contract_of(adapter, named_by_constructor(adapter.found))
     if contract is None:
         return {"result": "no legal sizes are known to construct it with"}

@@ -23,6 +23,7 @@ PUBLIC = [
     "bridged",
     "conforms",
     "load",
+    "owning",
     "run",
 ]
 

@@ -84,6 +84,24 @@ def masks_of_lower_rank_match(subject: Subject, case: Case) -> Trial:
     )
 
 
+def _takes_other_forms(subject: Subject) -> str | None:
+    return None if subject.interface.also else "the target takes its inputs in one form"
+
+
+@check(
+    "value", "keys and values may belong to all queries or to one each", applies=both(needs_weights, _takes_other_forms),
+    share=0.4, rank=42,
+)  # fmt: skip
+def inputs_of_other_ranks_match(subject: Subject, case: Case) -> Trial:
+    """In every other form in which inputs are taken, the output is the reference's."""
+    forms = subject.interface.also
+    ranks = forms[case.seed % len(forms)]
+    ask = replace(subject, interface=replace(subject.interface, ranks=ranks)).ask(case)
+    (answer,) = yield [ask]
+    said = ", ".join(f"{name} of rank {rank}" for name, rank in ranks.items())
+    return agree(answer.out, expect(subject, ask).out, f"the output for {said}")
+
+
 def _takes_several(subject: Subject) -> str | None:
     several = [n for n, shape in subject.inputs.items() if shape.kind == "float"]
     return None if len(several) > 1 else "the target takes one tensor"
@@ -129,5 +147,6 @@ CHECKS = (
     lengths_match_the_reference,
     masks_hold_together,
     masks_of_lower_rank_match,
+    inputs_of_other_ranks_match,
     one_tensor_for_several_matches,
 )

@@ -153,7 +153,10 @@ def shorter_sequences_read_the_middle(subject: Subject, case: Case) -> Trial:
     middle = ask.edit("table", "narrow", 0, size + keep - 1).edit("table", "flip", 0)
     middle = middle.edit("table", "narrow", 0, 2 * keep - 1).edit("table", "flip", 0)
     shorter = replace(middle, names={**middle.names, "tokens": keep})
-    return agree(answer.out, expect(subject, shorter).out, f"the output for {keep} of {size} tokens")
+    expected = expect(subject, shorter).out
+    if answer.out.shape != expected.shape:
+        return NotJudged("it takes a lone token for as many as it was made for")
+    return agree(answer.out, expected, f"the output for {keep} of {size} tokens")
 
 
 CHECKS = (

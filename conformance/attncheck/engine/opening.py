@@ -17,8 +17,8 @@ from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.frameworks.bridges import dtypes_of
-from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.opening import find_for
+from attncheck.targets.owning import reached
 from attncheck.targets.subject import Subject
 from attnref import Mechanism
 
@@ -107,7 +107,7 @@ def _object(request: Request, limits: Limits, dtypes: tuple[str, ...]) -> Opened
     """An object without an import path lives in a fork of this process, or here if asked."""
     name = getattr(request.target, "__qualname__", type(request.target).__name__)
     found = find_for(request.target, name, request.mechanism, request.init, lambda _: None)
-    adapter = FoundAdapter(found, crossed(request.target, found.framework, found.mapped))
+    adapter = FoundAdapter(found, reached(request.target, found))
     executor: Executor = Forked(adapter, limits) if request.isolate else InProcess(adapter)
     return Opened(
         Subject(

@@ -22,7 +22,13 @@ def reproducer(check: Check, opened: Opened, finding: Finding, target: object) -
     Laws break with any weights; what only the reference shows needs the reference's.
     """
     found = opened.found
-    if found is None or found.framework or not isinstance(target, str) or opened.subject.device != "cpu":
+    if (
+        found is None
+        or found.framework
+        or found.owned
+        or not isinstance(target, str)
+        or opened.subject.device != "cpu"
+    ):
         return None
     recording = recorded(check, opened.subject, finding.case, opened.executor)
     by_name = [found.placements, *found.others] if found.loads and found.placements else []

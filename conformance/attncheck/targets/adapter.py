@@ -1,9 +1,10 @@
 """How a target is built and called in canonical terms: the interface, and the adapter of a reference."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property, lru_cache
+from itertools import product
 from typing import Any, Protocol
 
 import torch
@@ -24,6 +25,7 @@ class Interface:
     """What the judge must know of an adapter.
 
     ranks       inputs of the reference that come in another form than the longest: name -> rank
+    also        further forms in which the target takes them: name -> rank each
     inputs      name of a tensor that is handed over -> the reference's inputs it stands for
                 (a self-attention hands over one `x`, which is q, k and v)
     takes       optional inputs and options of the reference that the target understands
@@ -66,6 +68,7 @@ class Interface:
     shared: str = ""
     lacking: str = ""
     ranks: Mapping[str, int] = field(default_factory=dict)
+    also: tuple[Mapping[str, int], ...] = ()
     is_module: bool = True
     gives: tuple[str, ...] = ("out",)
     varies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -132,6 +135,7 @@ class Reference:
             inputs={t.name: (t.name,) for t in signature.inputs if not t.optional},
             takes=(*optional, *options),
             free=tuple(self.mechanism.contract.defaults),
+            also=forms_of(self.mechanism)[1:],
             gives=tuple(t.name for t in signature.outputs),
         )
 
@@ -175,6 +179,15 @@ def signature_of(mechanism: Mechanism) -> Signature:
     """The tensors of one call of a mechanism: of its module's forward if it has one."""
     function = mechanism.module.forward if mechanism.module else mechanism.call
     return read(function, mechanism.outputs)
+
+
+def forms_of(mechanism: Mechanism) -> tuple[Mapping[str, int], ...]:
+    """The ranks that inputs may have, the longest first, where no option tells which one it is."""
+    if any(option.name == "rank" for option in mechanism.contract.options):
+        return ()
+    several = [t for t in signature_of(mechanism).inputs if not t.optional and len(t.ranks) > 1]
+    ranks = [[len(dims) for dims in shape.ranks] for shape in several]
+    return tuple(dict(zip([t.name for t in several], each, strict=True)) for each in product(*ranks) if each)
 
 
 def constructor_axes(mechanism: Mechanism) -> tuple[str, ...]:
@@ -242,9 +255,14 @@ def first_tensor(result: object) -> Tensor | None:
     """The first tensor of a nested result, in order."""
     if isinstance(result, Tensor):
         return result
-    values: Sequence[object] = ()
+    return next((t for t in map(first_tensor, parts_of(result).values()) if t is not None), None)
+
+
+def parts_of(result: object) -> Mapping[str, object]:
+    """What a call returned, taken apart: entries of a tuple by number, else by key or by field."""
+    if isinstance(result, (tuple, list)):
+        return {str(index): part for index, part in enumerate(result)}
     if isinstance(result, Mapping):
-        values = list(result.values())
-    elif isinstance(result, (tuple, list)):
-        values = result
-    return next((t for t in map(first_tensor, values) if t is not None), None)
+        return {str(key): part for key, part in result.items()}
+    names = [f.name for f in fields(result)] if is_dataclass(result) else getattr(result, "__dict__", ())
+    return {name: getattr(result, name) for name in names if not name.startswith("_")}

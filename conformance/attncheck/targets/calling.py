@@ -8,10 +8,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from attncheck.targets.adapter import signature_of
+from torch.jit import ScriptFunction
+
+from attncheck.targets.adapter import forms_of, signature_of
 from attncheck.targets.found import Argument
 from attncheck.targets.layouts import Layout, layouts_of
-from attncheck.targets.names import CAUSAL, NEED_WEIGHTS, SCALE, SOFT_CAP, is_dropout, is_mask, roles_for
+from attncheck.targets.names import (
+    CAUSAL,
+    NEED_WEIGHTS,
+    PARAMETERS,
+    SCALE,
+    SOFT_CAP,
+    is_dropout,
+    is_mask,
+    roles_for,
+)
 from attnref import Mechanism
 
 # Names by which the mechanisms call what queries, keys and values are elsewhere.
@@ -31,12 +42,25 @@ class Calling:
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of a callable, from its docstring's first line if it has no signature."""
+    """The parameters of a callable, from its schema or its docstring's first line if it has no signature."""
+    if isinstance(function, ScriptFunction):
+        return _of_schema(function)
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         parameters = _documented(inspect.getdoc(function) or "").parameters.values()
     return [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def _of_schema(function: Any) -> list[inspect.Parameter]:
+    """What a function that torch.jit compiled takes."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [
+        inspect.Parameter(
+            a.name, kind, default=a.default_value if a.has_default_value() else inspect.Parameter.empty
+        )
+        for a in function.schema.arguments
+    ]
 
 
 def _documented(text: str) -> inspect.Signature:
@@ -85,22 +109,16 @@ def callings(function: Callable[..., Any], mechanism: Mechanism) -> list[Calling
     found: list[Calling] = []
     for depth, inputs in enumerate(structures(mechanism)):
         found += _for_structure(parameters, inputs, mechanism, 0.3 * depth)
-    lower = _lower_ranks(mechanism)
-    if lower:
-        found += [replace(c, ranks=lower, cost=c.cost + 0.2) for c in found]
+    forms = forms_of(mechanism)
+    if forms:
+        found += [replace(c, ranks=forms[-1], cost=c.cost + 0.2) for c in found]
     return sorted(found, key=lambda c: c.cost)
-
-
-def _lower_ranks(mechanism: Mechanism) -> dict[str, int]:
-    """The shortest forms of inputs that have several, where no option tells which one it is."""
-    if any(o.name == "rank" for o in mechanism.contract.options):
-        return {}
-    required = [t for t in signature_of(mechanism).inputs if not t.optional and len(t.ranks) > 1]
-    return {t.name: len(t.ranks[-1]) for t in required}
 
 
 def _tensor_like(parameter: inspect.Parameter) -> bool:
     name = parameter.name.lower()
+    if name in PARAMETERS:
+        return False
     flags = (*CAUSAL, *NEED_WEIGHTS, *SCALE, *SOFT_CAP)
     if name in flags or is_dropout(name) or is_mask(name):
         return bool(roles_for(name)) and parameter.default is parameter.empty

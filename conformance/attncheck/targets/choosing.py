@@ -16,6 +16,7 @@ from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hypotheses import guesses
 from attncheck.targets.layers import learned_shapes
+from attncheck.targets.masking import COINCIDENT
 from attncheck.targets.names import OPTIONS, axes_for
 from attncheck.targets.tapping import function_of
 from attncheck.targets.trying import agrees, attempt, built_at, case_for, first_case, subject_of
@@ -94,7 +95,7 @@ def _biases(mechanism: Mechanism, found: Found) -> set[str]:
 
 
 def with_ignored_inputs(found: Found, target: Any, mechanism: Mechanism) -> Found:
-    """The adapter with an input that the target names and does not look at: that is for the judge to say."""
+    """The adapter with an input that the target names and ignores or mixes up: that is for the judge to say."""
     if found.certainty != "verified":
         return found
     named = {parameter.name for parameter in parameters_of(function_of(target))}
@@ -104,9 +105,20 @@ def with_ignored_inputs(found: Found, target: Any, mechanism: Mechanism) -> Foun
             continue
         tried = replace(found, inputs=calling.inputs, call=calling.arguments, ranks=calling.ranks)
         case = first_case(tried, mechanism)
-        if len(calling.inputs) > len(found.inputs) and case is not None and _ignores(tried, target, case):
+        if len(calling.inputs) <= len(found.inputs) or case is None:
+            continue
+        if _ignores(tried, target, case) or _mixes_up(tried, target, mechanism, case):
             return tried
     return found
+
+
+def _mixes_up(found: Found, target: Any, mechanism: Mechanism, case: Case) -> bool:
+    """Whether calls with these inputs return where sizes coincide only, and what they should not."""
+    coincident = case_for(found, mechanism, COINCIDENT)
+    if coincident is None or attempt(found, target, case).ran:
+        return False
+    trial = attempt(found, target, coincident)
+    return trial.ran and not agrees(trial.gap)
 
 
 def _ignores(found: Found, target: Any, case: Case) -> bool:

@@ -4,6 +4,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, get_args
 
 # Fields of these kinds can be written down and read back.
@@ -24,8 +25,9 @@ def hands_on(target: Callable[..., Any], argument: str) -> bool:
 
 
 def entries_read(target: Callable[..., Any], parameter: inspect.Parameter) -> list[inspect.Parameter]:
-    """The entries of a dictionary that a constructor reads, as arguments of their names and defaults."""
-    known = getattr(getattr(target, "__init__", None), "__globals__", {})
+    """The entries of a dictionary that a constructor or a function reads, as arguments of their names and defaults."""
+    code = target if inspect.isfunction(target) else getattr(target, "__init__", None)
+    known = getattr(code, "__globals__", {})
     names, found = {parameter.name}, dict(_plain(parameter.default))
     for node in sorted(ast.walk(_constructor(target)), key=lambda n: getattr(n, "lineno", 0)):
         match node:
@@ -60,9 +62,10 @@ def _hands(value: ast.expr, names: set[str]) -> bool:
 
 
 def _constructor(target: Callable[..., Any]) -> ast.AST:
-    """The constructor's code, empty if it cannot be read."""
+    """The constructor's code, or a function's; empty if it cannot be read."""
+    code = target if inspect.isfunction(target) else target.__init__
     try:
-        return ast.parse(textwrap.dedent(inspect.getsource(target.__init__)))
+        return ast.parse(textwrap.dedent(inspect.getsource(code)))
     except (OSError, TypeError, ValueError, SyntaxError):
         return ast.Module([], [])
 
@@ -97,32 +100,66 @@ def fields_read(target: Callable[..., Any], argument: str) -> set[str]:
     }
 
 
-def defaults_said(target: Callable[..., Any], parameter: inspect.Parameter) -> dict[str, str]:
-    """The fields of the configuration that a target is made for, as expressions of their defaults."""
-    for kind in _configurations(target, parameter):
-        try:
-            fields = vars(kind())
-        except Exception:
-            # It has no defaults, or is no configuration.
-            continue
-        return {n: repr(v) for n, v in fields.items() if isinstance(v, _PLAIN) and n.isidentifier()}
-    return {}
+def tells_its_fields(target: Callable[..., Any], parameter: inspect.Parameter) -> bool:
+    """Whether the configuration that an argument is said to be has these fields and no others."""
+    kind = _annotated(target, parameter)
+    return kind is not None and is_dataclass(kind)
+
+
+def fields_said(target: Callable[..., Any], parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """The fields of the configuration that a target is made for, as arguments of their names and defaults."""
+    said = (_fields(kind) for kind in _configurations(target, parameter))
+    return next((fields for fields in said if fields), [])
+
+
+def _fields(kind: type) -> list[inspect.Parameter]:
+    """What a configuration's constructor names, or else what an instance of it holds."""
+    required = (
+        {f.name: inspect.Parameter.empty for f in fields(kind) if _required(f)} if is_dataclass(kind) else {}
+    )
+    try:
+        held = vars(kind(**dict.fromkeys(required)))
+    except Exception:
+        # It has no defaults, or is no configuration.
+        held = {}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(name, keyword, default=required.get(name, value))
+        for name, value in {**required, **held}.items()
+        if name.isidentifier() and (name in required or _is_plain(value))
+    ]
+
+
+def _required(field: Field[Any]) -> bool:
+    return field.init and field.default is MISSING and field.default_factory is MISSING
+
+
+def _is_plain(value: object) -> bool:
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    return all(isinstance(entry, _PLAIN) for entry in entries)
 
 
 def _configurations(target: Callable[..., Any], parameter: inspect.Parameter) -> list[type]:
     """Classes that the argument may be: what is annotated, or what the module calls a configuration."""
-    known = getattr(getattr(target, "__init__", None), "__globals__", {})
-    told = parameter.annotation
-    if isinstance(told, str):
-        told = known.get(told)
-    told = next((kind for kind in get_args(told) if kind is not type(None)), told)
-    if isinstance(told, type) and told not in (parameter.empty, Any):
+    told = _annotated(target, parameter)
+    if told is not None:
         return [told]
+    known = getattr(getattr(target, "__init__", None), "__globals__", {})
     named = [
         kind for name, kind in known.items() if isinstance(kind, type) and name.endswith(("Config", "Args"))
     ]
     # Of several, the one that begins as the target does.
     return sorted(named, key=lambda kind: -_shared(kind.__name__, target.__name__))
+
+
+def _annotated(target: Callable[..., Any], parameter: inspect.Parameter) -> type | None:
+    """The class that an argument is said to be, if it is said."""
+    known = getattr(getattr(target, "__init__", None), "__globals__", {})
+    told = parameter.annotation
+    if isinstance(told, str):
+        told = known.get(told)
+    told = next((kind for kind in get_args(told) if kind is not type(None)), told)
+    return told if isinstance(told, type) and told not in (parameter.empty, Any) else None
 
 
 def _shared(one: str, two: str) -> int:

@@ -1,6 +1,5 @@
 """Guesses at how a target is constructed: which argument is which size."""
 
-import ast
 import inspect
 import itertools
 import re
@@ -9,8 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attncheck.targets.adapter import signature_of
-from attncheck.targets.configuring import defaults_said, entries_read, fields_read, hands_on, words_read
+from attncheck.targets.configuring import (
+    entries_read,
+    fields_read,
+    fields_said,
+    hands_on,
+    tells_its_fields,
+    words_read,
+)
 from attncheck.targets.names import (
+    ACROSS,
     ARGUMENTS,
     BLOCKS,
     CAUSAL,
@@ -22,6 +29,7 @@ from attncheck.targets.names import (
     LENGTHS,
     OPTIONS,
     RESOLUTIONS,
+    SIDES,
     SOFT_CAP,
     WINDOWS,
     ZERO,
@@ -37,6 +45,11 @@ _CONSTANTS = ("True", "0.0", "None", "1")
 _LEAST_CONFIG = "SimpleNamespace(_attn_implementation='eager')"
 # Neither int() nor round() of channels times this ratio is anything but channels // reduction.
 _RATIO = "(channels // reduction + 0.25) / channels"
+_LENGTH = "max(q_len, kv_len)"
+# A table or a mask is as long as the longest sequence, which few are; some are.
+_LONGEST = f"{_LENGTH} + q_len % 3"
+_AT_MOST = re.compile("max|longest|block|context|ctx|position")
+_MAP = "(height, width)"
 _WINDOW = "(height, tokens // height)"
 # The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
 _RESOLUTION = "(height + 1) // 32 * 32"
@@ -88,11 +101,8 @@ def constructions(
         ways = _configured(lone[0].name, entries, mechanism, axes)
         found = [*(replace(way, keyed=True) for way in ways), *found]
     elif len(lone) == 1 and lone[0].name.lower() in CONFIGS:
-        found = [
-            _as_config(target, lone[0], mechanism, axes),
-            *_by_fields(target, lone[0], mechanism, axes),
-            *found,
-        ]
+        usual = [] if tells_its_fields(target, lone[0]) else [_as_config(target, lone[0], mechanism, axes)]
+        found = [*usual, *_by_fields(target, lone[0], mechanism, axes), *found]
     return sorted(found, key=lambda c: c.cost)[:_MOST]
 
 
@@ -100,11 +110,7 @@ def _by_fields(
     target: Callable[..., Any], parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]
 ) -> Iterator[Construction]:
     """A configuration whose fields are told: each is guessed at as an argument of that name and default would be."""
-    kind = inspect.Parameter.KEYWORD_ONLY
-    fields = [
-        inspect.Parameter(name, kind, default=ast.literal_eval(text))
-        for name, text in defaults_said(target, parameter).items()
-    ]
+    fields = fields_said(target, parameter)
     if fields:
         yield from _configured(parameter.name, fields, mechanism, axes)
 
@@ -139,6 +145,9 @@ def _choices(
         return [(_WINDOW, 0.0), ("tokens", 0.4), ("height", 0.5)]
     if told is not None and told[0] == _RESOLUTION:
         return [(_RESOLUTION, 0.0), (_RESOLUTIONS, 0.4)]
+    if told is not None and told[0] == _LONGEST:
+        exact = [] if _AT_MOST.search(parameter.name.lower()) else [(_LENGTH, 0.2)]
+        return [(_LONGEST, 0.0), *exact, *([] if required else [(None, 0.5)])]
     if told is not None:
         expression, cost_of_default = told
         left = [] if required or cost_of_default is None else [(None, cost_of_default)]
@@ -149,6 +158,9 @@ def _choices(
         return [(None, 0.0), (_LEAST_CONFIG, 0.3)]
     likely = [a for a in axes_for(name) if a in axes]
     found: list[tuple[str | None, float]] = [(axis, 0.1 * i) for i, axis in enumerate(likely)]
+    if likely[:1] == ["height"] and "width" in axes and name not in SIDES:
+        # A map's size is one number or two.
+        found.append((_MAP, -0.1 if re.search("tuple|sequence", str(parameter.annotation), re.I) else 0.2))
     if {"channels", "reduction"} <= set(axes) and "reduced" not in axes:
         found = _squeezed(parameter, found, axes)
     if name in INNER and {"heads", "head_dim"} <= set(axes):
@@ -189,10 +201,11 @@ def _by_meaning(
     if name in KV_HEADS and "heads" in axes:
         return "heads", 0.5
     if name in LENGTHS and "q_len" in signature_of(mechanism).axes:
-        # A table or a mask as long as the longest sequence.
-        return "max(q_len, kv_len)", 0.5
+        return _LONGEST, 0.5
     if name in WINDOWS and "height" in options and "tokens" in axes:
         return _WINDOW, None
+    if "height" in options and "tokens" in axes and name in (*SIDES, *ACROSS):
+        return ("height" if name in SIDES else "tokens // height"), None
     if name in KERNELS and "branches" in axes:
         return "list(range(3, 3 + 2 * branches, 2))", 0.5
     if name in BLOCKS and mechanism.id == "modified_resnet":
@@ -289,7 +302,7 @@ def _as_config(
     fields |= {name: name for name in own if name in axes}
     fields |= dict.fromkeys(ZERO, "dropout")
     if "q_len" in signature_of(mechanism).axes:
-        fields |= dict.fromkeys(LENGTHS, "max(q_len, kv_len)")
+        fields |= dict.fromkeys(LENGTHS, _LONGEST)
     # A configuration that says nothing of them lets them follow from the others.
     defaults = {"head_dim": "model_dim // heads", "v_dim": "model_dim // heads"}
     for axis, expression in {**dict(mechanism.contract.defaults.items()), **defaults}.items():
@@ -299,7 +312,8 @@ def _as_config(
              "causal": "False", "is_causal": "False", "is_decoder": "False", "_attn_implementation": "'eager'"}  # fmt: skip
     assigned = tuple(e for e in dict.fromkeys(fields.values()) if e not in mechanism.contract.defaults)
     # What its own configuration says beside, such as flags that no other has.
-    said = {n: e for n, e in defaults_said(target, parameter).items() if not is_dropout(n)}
+    fields_of_its_own = (f for f in fields_said(target, parameter) if f.default is not f.empty)
+    said = {f.name: repr(f.default) for f in fields_of_its_own if not is_dropout(f.name)}
     return Construction(
         {**said, **fields, **flags}, -0.5, config=parameter.name, takes=("dropout",), assigned=assigned
     )

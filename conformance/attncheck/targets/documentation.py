@@ -82,16 +82,25 @@ def _said(lines: list[str]) -> list[tuple[str, str]]:
 
 
 def documented_ranks(target: Any, mask: str) -> set[int]:
-    """How many axes the mask has, as shapes below its name say; empty if none does."""
+    """How many axes an argument has, as shapes below its name say; empty if none does."""
+    return {len(axes) for axes in documented_shapes(target, mask)}
+
+
+def masks_all_heads_alike(target: Any, mask: str) -> bool:
+    """Whether it says that masks of rank 3, which it tells apart, are those of samples: the same for all heads."""
+    source = _source(_functions(target)[-1])
+    asked = rf"\b{re.escape(mask)}\s*\.\s*(?:dim\(\)|ndim)\s*==\s*3"
+    return re.search(asked, source) is not None and any(
+        re.search(r"\bsame mask\b.*\bheads?\b", line.lower()) for line in _prose(target)
+    )
+
+
+def documented_shapes(target: Any, mask: str) -> list[list[str]]:
+    """The shapes that stand below an argument's name, as names of axes."""
     others = _arguments(target) - {mask}
-    ranks: set[int] = set()
-    for line in _own_lines(target, mask, others):
-        for axes in _shapes(line):
-            if "..." in axes:
-                # Any number of axes in front, as torch documents its own operator: no rank is said.
-                return set()
-            ranks.add(len(axes))
-    return ranks
+    shapes = [axes for line in _own_lines(target, mask, others) for axes in _shapes(line)]
+    # Any number of axes in front, as torch documents its own operator: no rank is said.
+    return [] if any("..." in axes for axes in shapes) else shapes
 
 
 def _shapes(line: str) -> Iterator[list[str]]:
@@ -116,6 +125,16 @@ def documents_one_query(target: Any) -> bool:
         or any(len(axes) == 3 and axes[1] == "1" for axes in _shapes(line))
         for line in lines
     )
+
+
+def takes_booleans(target: Any, mask: str) -> str | None:
+    """The polarity of the boolean masks that the argument is said to take, as an option of the convention."""
+    sentences = [
+        s for line in _own_lines(target, mask, _arguments(target) - {mask}) for s in _sentences(line)
+    ]
+    polarity = _one(_polarities(target, mask))
+    told = any(re.search(r"\bbool(?:ean)?\b", sentence, re.IGNORECASE) for sentence in sentences)
+    return polarity[0] if told and polarity is not None else None
 
 
 def tells_ranks_apart(target: Any, mask: str) -> bool:

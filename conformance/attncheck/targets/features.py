@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attncheck.targets.adapter import signature_of
+from attncheck.targets.adapter import parts_of, signature_of
 from attncheck.targets.documentation import documented, waives_causality
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
@@ -13,6 +13,7 @@ from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.masking import runs_with, unused, with_bias, with_mask, with_padding
 from attncheck.targets.names import CAUSAL, CONFIGS, NEED_WEIGHTS, PERHAPS_CAUSAL, SCALE, SOFT_CAP, ZERO
 from attncheck.targets.notes import notes_of
+from attncheck.targets.ranks import with_other_forms
 from attncheck.targets.tapping import raw_result
 from attncheck.targets.trying import agrees, attempt, first_case, subject_of
 from attnref import Mechanism
@@ -28,6 +29,7 @@ def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
     found = _with_switch(found, target, mechanism, "soft_cap", SOFT_CAP, 2.0)
     found = _with_weights(found, target, mechanism)
     found = _with_exclusive(found, target, mechanism)
+    found = with_other_forms(found, target, mechanism)
     found = _with_documentation(found, target)
     return replace(found, notes=notes_of(found))
 
@@ -180,8 +182,11 @@ def _with_weights(found: Found, target: Any, mechanism: Mechanism) -> Found:
         # Its axes have no sizes under these options: the mechanism returns none then.
         return found
     averaged = (per_head[0], *per_head[2:]) if len(per_head) == 4 else None
-    for place, tensor in _tensors_in(raw_result(asked, target, case)):
-        if place == asked.result and place != "":
+    raw = raw_result(asked, target, case)
+    if isinstance(raw, Tensor):
+        return found
+    for place, tensor in parts_of(raw).items():
+        if not isinstance(tensor, Tensor) or (place == asked.result and place != ""):
             continue
         if tuple(tensor.shape) == per_head:
             return _returning(asked, place, "per_head")
@@ -198,11 +203,3 @@ def _returning(found: Found, place: str, how: str) -> Found:
         result=result if place.isdigit() else found.result,
         conventions={**found.conventions, "weights_returned": how},
     )
-
-
-def _tensors_in(raw: Any) -> list[tuple[str, Tensor]]:
-    if isinstance(raw, (tuple, list)):
-        return [(str(i), part) for i, part in enumerate(raw) if isinstance(part, Tensor)]
-    if isinstance(raw, dict):
-        return [(str(k), part) for k, part in raw.items() if isinstance(part, Tensor)]
-    return []

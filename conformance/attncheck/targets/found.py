@@ -50,6 +50,7 @@ class Found:
     norms       norms inside it, which the reference then has around itself
     unprojected sizes at which it has no output layer, as a condition
     framework   the framework of a target that is not torch's
+    owned       arguments of a function that are weights of the reference, or sizes -> which
     mapped      leading axes over which such a target is called one by one
     switches    options of the reference -> (argument, value expression) of the call
     """
@@ -84,6 +85,7 @@ class Found:
     lacking: str = ""
     idle: tuple[str, ...] = ()
     ranks: Mapping[str, int] = field(default_factory=dict)
+    also: tuple[Mapping[str, int], ...] = ()
     exclusive: tuple[str, ...] = ()
     others: tuple[tuple[Placement, ...], ...] = ()
     dtype: str = "float64"
@@ -93,6 +95,7 @@ class Found:
     notes: tuple[str, ...] = ()
     framework: str = ""
     mapped: int = 0
+    owned: Mapping[str, str] = field(default_factory=dict)
 
     def handed(self, mask: Tensor, batch: int) -> list[tuple[MaskForm, Tensor]]:
         """How a mask is handed over: what hides keys from every query goes to the argument for that.
@@ -127,7 +130,7 @@ class Found:
                 fields[name] = MaskForm(**{**data[name], "axes": tuple(data[name]["axes"])})
         fields["documented"] = {n: tuple(said) for n, said in data["documented"].items()}
         fields["norms"] = tuple(Norm(**{**n, "places": tuple(n["places"])}) for n in data["norms"])
-        for name in ("absent", "identity", "idle", "free", "takes", "exclusive", "notes", "refuses"):
+        for name in ("absent", "identity", "idle", "free", "takes", "exclusive", "notes", "refuses", "also"):
             fields[name] = tuple(data[name])
         return Found(**fields)
 

@@ -15,7 +15,6 @@ from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import MEMORY, Interface, first_tensor, signature_of
 from attncheck.targets.found import Argument, Found, value_of
-from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.layouts import layout
 from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement, continued, restacked
@@ -65,6 +64,7 @@ class FoundAdapter:
             shared=found.shared,
             lacking=found.lacking,
             ranks=found.ranks,
+            also=found.also,
             is_module=found.is_class,
             gives=("out", "weights") if found.weights is not None else ("out",),
             varies={role: mask.varies} if mask and not mask.lower else {},
@@ -188,8 +188,9 @@ class FoundAdapter:
         if argument.constant:
             return value_of(argument.constant, {**options, **inputs})
         names = argument.tensor.split(",")
+        rows = int(str(options.get("height", 1)))
         tensors = [
-            layout(self._shape(n), inputs[n].dim(), argument.layout).to_target(inputs[n]) for n in names
+            layout(self._shape(n), inputs[n].dim(), argument.layout).to_target(inputs[n], rows) for n in names
         ]
         if argument.pack == "last":
             return torch.cat(tensors, dim=-1)
@@ -285,9 +286,3 @@ def picked(result: Any, place: str, built: Any) -> Any:
     if place.isdigit():
         return result[int(place)] if int(place) < len(result) else None
     return result[place] if isinstance(result, Mapping) else getattr(result, place)
-
-
-def adapter_from_json(data: Mapping[str, Any], target: Any) -> FoundAdapter:
-    """The adapter that was found in another process."""
-    found = Found.from_json(data)
-    return FoundAdapter(found, crossed(target, found.framework, found.mapped))

@@ -17,16 +17,22 @@ class Layout:
     there: str
     back: str
 
-    def to_target(self, tensor: Tensor) -> Tensor:
-        """A tensor in the reference's order, as the target wants it."""
-        return tensor if self.there == self.back else rearrange(tensor, self.there)
+    def to_target(self, tensor: Tensor, rows: int = 1) -> Tensor:
+        """A tensor in the reference's order, as the target wants it; tokens fill so many rows of an image."""
+        if self.there == self.back:
+            return tensor
+        return rearrange(tensor, self.there, **({"h": rows} if _unfolds(self.there) else {}))
 
     def to_reference(self, tensor: Tensor, like: Tensor) -> Tensor:
         """What came back, in the reference's order; `like` is an input in that order."""
         if self.there == self.back:
             return tensor
         # Rows that follow one another are as many as they were.
-        return rearrange(tensor, self.back, **({"h": like.shape[2]} if "(h w)" in self.back else {}))
+        return rearrange(tensor, self.back, **({"h": like.shape[2]} if _unfolds(self.back) else {}))
+
+
+def _unfolds(pattern: str) -> bool:
+    return "(h w)" in pattern.split("->")[0]
 
 
 _SAME = Layout("as the reference", "", "")
@@ -35,8 +41,8 @@ SEQUENCES = (
     Layout("batch first", "", ""),
     Layout("length first", "b n c -> n b c", "n b c -> b n c"),
     Layout("channels before length", "b n c -> b c n", "b c n -> b n c"),
-    Layout("image of one row", "b n c -> b c 1 n", "b c 1 n -> b n c"),
-    Layout("image of one row, channels last", "b n c -> b 1 n c", "b 1 n c -> b n c"),
+    Layout("tokens as pixels", "b (h w) c -> b c h w", "b c h w -> b (h w) c"),
+    Layout("tokens as pixels, channels last", "b (h w) c -> b h w c", "b h w c -> b (h w) c"),
 )
 HEADED = (
     Layout("heads before length", "", ""),

@@ -10,7 +10,13 @@ from attncheck.targets.adapter import signature_of
 from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
 from attncheck.targets.calling import parameters_of
-from attncheck.targets.documentation import documented_ranks, tells_ranks_apart
+from attncheck.targets.documentation import (
+    documented_ranks,
+    documented_shapes,
+    masks_all_heads_alike,
+    takes_booleans,
+    tells_ranks_apart,
+)
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hiding import hides
@@ -57,6 +63,8 @@ def with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
             spoken = _of_documented_rank(candidates, form, target)
             if spoken is form:
                 spoken = _of_every_head(found, form, target, mechanism)
+            if spoken is form:
+                spoken = _of_documented_booleans(candidates, form, target)
             if spoken is not form:
                 return _with_polarity(_masked(found, spoken), spoken)
             also = _also_without_heads(
@@ -94,12 +102,20 @@ def with_padding(found: Found, target: Any, mechanism: Mechanism) -> Found:
 def _of_documented_rank(candidates: list[MaskForm], form: MaskForm, target: Any) -> MaskForm:
     """The form that agrees, or one of the rank that is documented, if no form of that rank agrees."""
     ranks = documented_ranks(target, form.argument)
+    ranks |= {3} if masks_all_heads_alike(target, form.argument) else set()
     alike = [
         c
         for c in candidates
         if c.argument == form.argument and c.rank in ranks and c.polarity == form.polarity
     ]
     return form if form.rank in ranks or not alike else min(alike, key=lambda c: c.folded)
+
+
+def _of_documented_booleans(candidates: list[MaskForm], form: MaskForm, target: Any) -> MaskForm:
+    """The form that agrees, or the boolean one of its axes that is documented, where only numbers agree."""
+    said = takes_booleans(target, form.argument) if form.polarity == "additive" else None
+    alike = replace(form, polarity=(said or "").replace("_", " "))
+    return alike if alike in candidates else form
 
 
 def _of_every_head(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> MaskForm:
@@ -135,8 +151,10 @@ def _with_mask_at_coincidences(
 
 def _also_per_query(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> Found:
     """The same with a length for every query too, if calls with such lengths return."""
-    if form.role != "valid_lens" or form.polarity != "lengths":
+    if form.role != "valid_lens":
         return found
+    if form.polarity != "lengths":
+        return _with_rows_of_lengths(found, form, target, mechanism)
     wider = replace(form, axes=("batch", "q_len"))
     tried = replace(found, mask=wider)
     case = first_case(tried, mechanism, masking="random_mask")
@@ -147,6 +165,19 @@ def _also_per_query(found: Found, form: MaskForm, target: Any, mechanism: Mechan
     # It means to take such lengths, and takes them where sizes coincide.
     case = case_for(tried, mechanism, COINCIDENT, masking="random_mask")
     return tried if case is not None and attempt(tried, target, case).ran else found
+
+
+def _with_rows_of_lengths(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> Found:
+    """A mask of samples as one with a row for every query, if it is read so or is said to have such rows."""
+    if form.axes != ("batch", "1", "kv_len"):
+        return found
+    shapes = documented_shapes(target, form.argument)
+    tried = replace(found, mask=replace(form, axes=("batch", "q_len", "kv_len")))
+    case = first_case(tried, mechanism, masking="random_mask")
+    if case is None or any(axes[1:-1] == ["1"] for axes in shapes):
+        return found
+    trial = attempt(tried, target, case)
+    return tried if trial.ran and (agrees(trial.gap) or any(len(axes) == 3 for axes in shapes)) else found
 
 
 def _also_without_heads(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> Found:
@@ -196,7 +227,7 @@ def _mask_forms(found: Found, target: Any, mechanism: Mechanism) -> Iterator[Mas
 def _length_forms(argument: str, role: str) -> Iterator[MaskForm]:
     """Lengths as they are, or spelled out as a mask."""
     yield MaskForm(argument, role, ("batch",), "lengths")
-    for axes in (("batch", "1", "kv_len"), ("batch", "kv_len")):
+    for axes in (("batch", "1", "kv_len"), ("batch", "kv_len"), ("batch", "q_len", "kv_len")):
         for polarity in ("true attends", "true ignores", "additive", "one attends"):
             yield MaskForm(argument, role, axes, polarity)
 

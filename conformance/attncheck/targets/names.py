@@ -20,6 +20,11 @@ LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "con
            "max_tokens", "sequence_length")  # fmt: skip
 RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size", "img", "image",
                "hw", "im_size", "input_shape")  # fmt: skip
+# A dictionary of weights that a function is handed.
+PARAMETERS = ("params", "parameters", "param", "state_dict", "state", "weights_dict", "theta")
+# Names of the height alone, not of a map's size.
+SIDES = ("height", "h", "feat_h", "map_height", "window_height", "wh", "win_h", "feat_height")
+ACROSS = ("width", "w", "feat_w", "map_width", "window_width", "ww", "win_w", "feat_width")
 WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size", "resolution",
            "grid_size", "grid", "feat_size", "map_size", "fmap_size", "input_size", "patch_grid", "hw", "side", "image_size",
            "img_size", "feature_size", "input_shape", "spatial_size")  # fmt: skip
@@ -117,12 +122,13 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "sequence_length", "num_positions", "context_length", "block_size",
      "longest", "span", "max_positions", "size", "seq_length", "max_length", "n_ctx"):
         ("tokens", "height", "length"),
-    ("height", "h", "feat_h", "map_height", "spacial_dim", "window_height", "wh", "win_h", "feat_size", "fmap_size",
-     "window_size", "size", "spatial_dim", "input_resolution", "feat_height"):
+    (*SIDES, "spacial_dim", "feat_size", "fmap_size", "window_size", "size", "spatial_dim", "input_resolution", "map_size",
+     "spatial_size", "feature_size", "grid_size", "grid", "hw", "resolution", "input_size"):
         ("height",),
-    ("width", "w", "feat_w", "map_width", "window_width", "ww", "win_w", "feat_width"): ("width",),
+    ACROSS: ("width",),
     ("window_size", "window"): ("window", "height"),
-    ("num_classes", "classes", "output_dim", "n_classes", "out_dim", "embedding", "emb_out"): ("classes", "model_dim", "v_dim"),
+    ("num_classes", "classes", "projection_dim", "output_dim", "n_classes", "out_dim", "embedding", "emb_out"):
+        ("classes", "model_dim", "v_dim"),
     ("image_size", "input_resolution", "resolution", "img_size", "image_resolution"): ("height",),
     ("base", "base_width", "width", "base_channels", "stem_width", "planes", "inplanes"): ("hidden",),
 }  # fmt: skip

@@ -10,12 +10,13 @@ from attncheck.shapes.catalogue import BY_ID, mechanisms
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.discover import discover
 from attncheck.targets.found import Found
-from attncheck.targets.found_adapter import adapter_from_json
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.frameworks.bridges import note_on
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.frameworks.recognising import crossings
 from attncheck.targets.frameworks.tying import with_equal_widths
 from attncheck.targets.loading import load
+from attncheck.targets.owning import found_owning, reached
 from attncheck.targets.pruning import pruned
 from attncheck.targets.recognising import likely_mechanisms
 from attncheck.targets.trying import runs
@@ -31,7 +32,7 @@ def find(target: str, mechanism: str | None, init: Mapping[str, str], progress: 
     loaded = load(target)
     try:
         found = find_for(loaded, target, mechanism, init, progress)
-        return pruned(found, crossed(loaded, found.framework, found.mapped)).to_json()
+        return pruned(found, reached(loaded, found)).to_json()
     except (NoAdapterError, UsageError):
         raise
     except Exception as error:
@@ -96,7 +97,7 @@ def _found_for(
     for each in likely:
         progress({"stage": f"trying it as {each.id}"})
         try:
-            found = discover(target, each, init=init, progress=lambda s: progress({"stage": s}))
+            found = _discovered(target, each, init, lambda s: progress({"stage": s}))
         except NoAdapterError:
             continue
         if found.certainty == "verified":
@@ -114,6 +115,21 @@ def _found_for(
     return candidates[0]
 
 
+def _discovered(
+    target: Any, mechanism: Mechanism, init: Mapping[str, str], tell: Callable[[str], None]
+) -> Found:
+    """The adapter of a target, which may be a function that is handed its weights. Raises NoAdapterError."""
+    try:
+        return discover(target, mechanism, init=init, progress=tell)
+    except NoAdapterError:
+        found = found_owning(
+            target, mechanism, lambda made: discover(made, mechanism, init=init, progress=tell)
+        )
+        if found is None:
+            raise
+        return found
+
+
 # A target may do more than the mechanism it is offered as: then it is judged as what it is.
 _WIDER = {"cross": "multi_head"}
 
@@ -127,7 +143,7 @@ def _as_told(target: Any, mechanism: Mechanism, init: Mapping[str, str], progres
     error: NoAdapterError | None = None
     found: Found | None = None
     try:
-        found = discover(target, mechanism, init=init, progress=tell)
+        found = _discovered(target, mechanism, init, tell)
     except NoAdapterError as caught:
         error = caught
     wider = _WIDER.get(mechanism.id)
@@ -147,9 +163,10 @@ def _as_told(target: Any, mechanism: Mechanism, init: Mapping[str, str], progres
     return found
 
 
-def open_found(target: str, found: Mapping[str, Any]) -> Adapter:
+def open_found(target: str, found: Mapping[str, Any]) -> FoundAdapter:
     """The adapter that `find` found, for the same target."""
-    return adapter_from_json(found, load(target))
+    told = Found.from_json(found)
+    return FoundAdapter(told, reached(load(target), told))
 
 
 def open_written(adapter: str) -> Adapter:

@@ -112,7 +112,12 @@ def argument_text(found: Found, argument: Argument) -> str:
 def _laid_out(found: Found, name: str, order: str) -> str:
     shape = signature_of(BY_ID[found.mechanism])[found.inputs[name][0]]
     there = layout(shape, found.ranks.get(name, len(shape.dims)), order).there
-    return rearranged(name, there) if there else name
+    return rearranged(name, there, rows_of(found) if "(h w)" in there else "heads") if there else name
+
+
+def rows_of(found: Found) -> str:
+    """How many rows tokens fill that a target takes as pixels: a name of the call, or one."""
+    return "height" if "height" in found.takes and "pixels" in found.result_layout else "1"
 
 
 def _dictionary(names: list[str], parts: list[str], keys: tuple[str, ...]) -> str:
@@ -129,7 +134,7 @@ def result_texts(found: Found, module: str) -> tuple[str, str | None]:
     rank = found.ranks.get("out", len(shape.dims))
     back = layout(shape, rank, found.result_layout).back
     out = _picked(found.result, module)
-    rows = f"{next(iter(found.inputs))}.shape[2]" if "(h w)" in back else "heads"
+    rows = f"{next(iter(found.inputs))}.shape[2]" if "(h w)" in back.split("->")[0] else "heads"
     out = rearranged(out, back, rows) if back else out
     return out, None if found.weights is None else _picked(found.weights, module)
 

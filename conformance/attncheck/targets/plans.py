@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from torch import nn
+from torch.jit import ScriptFunction
 from torch.nn.parameter import is_lazy
 
 from attncheck.model.case import Case, Scalar
@@ -40,7 +41,7 @@ _DERIVED: Mapping[str, tuple[str, ...]] = {
     "branches": ("2", "3", "4", "1"),
     "heads": ("1", "8", "4", "2"),
     "out_channels": ("channels", "channels * 2"),
-    "v_dim": ("channels // 2",),
+    "v_dim": ("channels // 2", "channels // 8", "reduced"),
     "width": ("height",),
     "tokens": ("height * height",),
     "height": ("tokens", "1"),
@@ -118,7 +119,8 @@ def _built_plans(search: Search, construction: Construction, base: Found) -> Ite
 
 
 def _function_plans(search: Search) -> Iterator[Plan]:
-    name = getattr(search.target, "__name__", type(search.target).__name__)
+    name = getattr(search.target, "name" if isinstance(search.target, ScriptFunction) else "__name__", "")
+    name = name or type(search.target).__name__
     base = Found(
         search.mechanism.id, name, {}, (), is_class=False, dtype=search.dtype, derived=_lone_query(search)
     )

@@ -14,9 +14,9 @@ from attncheck.shapes.expressions import Expression, bind, names_in
 from attncheck.shapes.question import Question, Sizes
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.found import Found
-from attncheck.targets.found_adapter import FoundAdapter, adapter_from_json
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.legal import default_options, rules_of
-from attncheck.targets.loading import load
+from attncheck.targets.opening import open_found
 from attncheck.targets.subject import Subject, rank_for
 
 Tell = Callable[[Mapping[str, object]], None]
@@ -33,7 +33,7 @@ def prove_found(
     from attncheck.shapes.proof import answer
 
     progress({"stage": "proof"})
-    adapter = adapter_from_json(found, load(target))
+    adapter = open_found(target, found)
     contract = contract_of(adapter, named_by_constructor(adapter.found))
     if contract is None:
         reason = "no legal sizes are known to construct it with"

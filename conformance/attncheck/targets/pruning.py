@@ -1,10 +1,12 @@
 """Names that a found adapter offers a target in case it reads them, cut down to those it reads."""
 
+import inspect
 import types
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from attncheck.targets.configuring import fields_said
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.trying import SIZE_SETS, attempt, case_for
@@ -19,10 +21,16 @@ def pruned(found: Found, target: Any) -> Found:
     for sizes in SIZE_SETS:
         case = case_for(found, adapter.mechanism, sizes)
         if case is not None and attempt(found, _noting(found, target, read), case).ran:
-            smaller = _only(found, read)
+            smaller = _only(found, read | _said(found, target))
             # What reads its configuration as a whole, by vars() say, leaves no note.
             return smaller if attempt(smaller, target, case).ran else found
     return found
+
+
+def _said(found: Found, target: Any) -> set[str]:
+    """The fields of the target's own configuration: some are read in training mode alone."""
+    parameter = inspect.signature(target).parameters.get(found.config) if found.config else None
+    return {field.name for field in fields_said(target, parameter)} if parameter is not None else set()
 
 
 def _only(found: Found, read: set[str]) -> Found:

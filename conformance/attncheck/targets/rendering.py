@@ -15,6 +15,7 @@ from attncheck.targets.phrasing import (
     names_in,
     needs_heads,
     result_texts,
+    rows_of,
 )
 from attncheck.targets.placing import Placement
 
@@ -43,6 +44,10 @@ def rendered(found: Found, target: str) -> str:
         arguments = f'"{found.framework}"' + (f", mapped={found.mapped}" if found.mapped else "")
         third += ["import attncheck"]
         imports = [*imports, f"{name} = attncheck.bridged({name}, {arguments})"]
+    if found.owned:
+        owned = ", ".join(f'{argument}="{parameter}"' for argument, parameter in found.owned.items())
+        third += ["import attncheck"]
+        imports = [*imports, f'{name} = attncheck.owning({name}, "{found.mechanism}", {owned})']
     blocks = [f'"""How {found.qualname} is built and called as {found.mechanism}, as attncheck found it."""']
     blocks += ["\n".join(block) for block in (head, third, imports) if block]
     return "\n\n".join(blocks) + f"\n\n\n{text}\n"
@@ -154,7 +159,8 @@ def _call(found: Found) -> list[str]:
     role = [found.mask.role] if found.mask else []
     optional = [*role, *(["bias"] if found.biased else [])]
     options = [n for n in found.switches if n not in role]
-    parameters = ["self", "module", *found.inputs, *(f"{n}=None" for n in [*optional, *options])]
+    rows = ["height"] if rows_of(found) == "height" else []
+    parameters = ["self", "module", *found.inputs, *rows, *(f"{n}=None" for n in [*optional, *options])]
     constants = {a.name for a in found.call if a.constant}
     arguments = [argument_text(found, a) for a in found.call if a.name not in _switched(found)]
     given = _given(found)

@@ -55,6 +55,9 @@ def _refilled(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask)
 def _deepcopied(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
     """Call, then call a deep copy of the instance."""
     first = {n: t.clone() for n, t in adapter.call(built, inputs, ask.options).items()}
+    if not isinstance(built, nn.Module):
+        # A function has nothing of its own that a copy could lose, and a compiled one refuses to be copied.
+        return {**first, "again": first["out"]}
     return {**first, "again": adapter.call(copy.deepcopy(built), inputs, ask.options)["out"]}
 
 

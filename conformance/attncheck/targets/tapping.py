@@ -1,6 +1,6 @@
 """What a target itself is and returns, before an adapter picks from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from attncheck.model.case import Case
 from attncheck.strategies.tensors import make
+from attncheck.targets.adapter import parts_of
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.trying import instance_of, subject_of
@@ -62,8 +63,4 @@ def places_of(base: Found, target: Any, case: Any) -> list[str]:
     raw = raw_result(base, target, case)
     if isinstance(raw, Tensor):
         return [""]
-    if isinstance(raw, (tuple, list)):
-        return [str(i) for i, part in enumerate(raw) if isinstance(part, Tensor)]
-    if isinstance(raw, Mapping):
-        return [str(k) for k, part in raw.items() if isinstance(part, Tensor)]
-    return [n for n in dir(raw) if not n.startswith("_") and isinstance(getattr(raw, n, None), Tensor)]
+    return [place for place, part in parts_of(raw).items() if isinstance(part, Tensor)]

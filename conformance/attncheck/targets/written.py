@@ -55,6 +55,7 @@ class WrittenAdapter:
             shared=str(getattr(self.written, "shared", "")),
             lacking=str(getattr(self.written, "lacking", "")),
             ranks=dict(getattr(self.written, "ranks", {})),
+            also=tuple(getattr(self.written, "also", ())),
             is_module=bool(getattr(self.written, "is_module", True)),
             exclusive=tuple(getattr(self.written, "exclusive", ())),
             refuses=tuple(getattr(self.written, "refuses", ())),

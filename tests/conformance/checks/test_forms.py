@@ -67,6 +67,25 @@ def test_a_mask_of_rank_three_read_as_heads_is_caught(verdict):
     assert found.outcome == "failed"
 
 
+def gives_every_query_the_values_of_the_first(call, built, inputs, options):
+    values = inputs["values"]
+    return call(built, {**inputs, "values": values[0] if values.dim() == 2 else values}, options)
+
+
+def turns_shared_keys(call, built, inputs, options):
+    keys = inputs["keys"]
+    return call(built, {**inputs, "keys": keys.flip(0) if keys.dim() == 1 else keys}, options)
+
+
+@pytest.mark.parametrize("mistake", [gives_every_query_the_values_of_the_first, turns_shared_keys])
+def test_inputs_of_another_rank_read_the_wrong_way_are_caught(verdict, mistake):
+    found = verdict("inputs_of_other_ranks_match", "kernel_regression", instead=mistake)
+
+    assert found.outcome == "failed"
+    assert verdict("inputs_of_other_ranks_match", "kernel_regression").outcome == "passed"
+    assert verdict("inputs_of_other_ranks_match", "cross").reason == "the target takes its inputs in one form"
+
+
 def doubles_keys_that_are_the_queries(call, built, inputs, options):
     names = ("queries", "keys") if "queries" in inputs else ("query", "key")
     if inputs[names[0]] is inputs[names[1]]:
@@ -115,7 +134,8 @@ def test_a_target_of_one_tensor_is_not_asked_for_several(verdict):
 
 def test_the_reference_reads_every_form(verdict):
     for check in forms.CHECKS:
-        assert verdict(check.id, "multi_head").outcome == "passed", check.id
+        mechanism = "kernel_regression" if check is forms.inputs_of_other_ranks_match else "multi_head"
+        assert verdict(check.id, mechanism).outcome == "passed", check.id
 
 
 def test_a_target_with_one_form_is_not_asked_for_another(verdict):

@@ -261,3 +261,24 @@ def test_a_flag_for_some_of_the_biases_is_not_taken_for_one_of_all() -> None:
     assert run(
         HalfBiased, mechanism="multi_head", isolate=False, seed=1, checks=("matches_the_reference",)
     ).conforms
+
+
+class MixesUp(HalfBiased):
+    """Values are made of the queries, which goes unseen unless there are more keys than queries, or fewer."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        keys = x if context is None else context
+        (q, _, v), (_, k, _) = (
+            self.qkv(each).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4) for each in (x, keys)
+        )
+        weights = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, -1)
+        out: Tensor = self.out((weights @ v).transpose(1, 2).flatten(2))
+        return out
+
+
+def test_keys_that_are_taken_only_where_they_are_as_many_as_the_queries_are_judged() -> None:
+    found = discover(MixesUp, BY_ID["multi_head"])
+
+    assert {role for roles in found.inputs.values() for role in roles} == {"q", "k", "v"}
+    assert len(found.inputs) == 2
+    assert not run(MixesUp, mechanism="multi_head", isolate=False, seed=1, budget="quick").conforms

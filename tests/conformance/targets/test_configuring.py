@@ -1,7 +1,7 @@
 """What a target's own source says of its arguments is believed where no name tells them."""
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import pytest
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attncheck.targets import search
-from attncheck.targets.configuring import defaults_said, words_read
+from attncheck.targets.configuring import fields_said, tells_its_fields, words_read
 from attncheck.targets.discover import discover
 from attncheck.targets.rendering import rendered
 from attncheck.targets.trying import agrees, attempt, case_for
@@ -94,7 +94,33 @@ class ReadInTheCall(Configured):
 def test_the_configuration_that_is_named_like_the_target_says_what_no_name_tells() -> None:
     parameter = inspect.signature(Configured).parameters["config"]
 
-    assert defaults_said(Configured, parameter)["scales_its_logits"] == "True"
+    assert {f.name: f.default for f in fields_said(Configured, parameter)}["scales_its_logits"] is True
+
+
+@dataclass
+class Sizes:
+    width: int
+    heads: int
+    kinds: list[str] = field(default_factory=lambda: ["plain"])
+    names: dict[str, int] = field(default_factory=dict)
+
+
+class MadeForSizes(nn.Module):
+    def __init__(self, config: Sizes) -> None:
+        super().__init__()
+
+
+def test_a_dataclass_tells_its_fields_though_some_have_no_default() -> None:
+    parameter = inspect.signature(MadeForSizes).parameters["config"]
+
+    told = {f.name: f.default for f in fields_said(MadeForSizes, parameter)}
+
+    assert told == {"width": inspect.Parameter.empty, "heads": inspect.Parameter.empty, "kinds": ["plain"]}
+    assert tells_its_fields(MadeForSizes, parameter)
+
+
+def test_a_configuration_that_is_no_dataclass_may_have_further_fields() -> None:
+    assert not tells_its_fields(ReadInTheCall, inspect.signature(ReadInTheCall).parameters["config"])
 
 
 def test_a_target_with_a_field_of_its_own_is_verified() -> None:

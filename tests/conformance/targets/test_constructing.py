@@ -129,3 +129,41 @@ def test_a_size_of_pieces_is_left_as_it_is() -> None:
 
     assert not any("chunk" in way.arguments for way in ways)
     assert {way.arguments.get("breadth") for way in ways} >= {None, "value_size"}
+
+
+def test_a_length_may_be_exact_unless_its_name_says_that_it_is_the_longest() -> None:
+    def exact(dim: int, heads: int, seq_len: int) -> None: ...
+
+    def longest(dim: int, heads: int, max_seq_len: int) -> None: ...
+
+    lengths = {way.arguments["seq_len"] for way in constructions(exact, MULTI_HEAD, AXES, {})}
+    bounds = {way.arguments["max_seq_len"] for way in constructions(longest, MULTI_HEAD, AXES, {})}
+
+    assert lengths == {"max(q_len, kv_len) + q_len % 3", "max(q_len, kv_len)"}
+    assert bounds == {"max(q_len, kv_len) + q_len % 3"}
+
+
+def test_the_size_of_a_map_may_be_two_numbers() -> None:
+    axes = ("channels", "heads", "height", "width", "classes")
+
+    def one(in_features: int, feat_size: int, num_heads: int) -> None: ...
+
+    def two(in_features: int, feat_size: tuple[int, int], num_heads: int) -> None: ...
+
+    sizes = [
+        constructions(each, BY_ID["attention_pool"], axes, {})[0].arguments["feat_size"]
+        for each in (one, two)
+    ]
+
+    assert sizes == ["height", "(height, width)"]
+
+
+def test_the_sides_of_a_map_whose_pixels_are_the_tokens_are_told_apart() -> None:
+    def over_pixels(dim: int, num_heads: int, height: int, width: int) -> None: ...
+
+    (likeliest, *_) = constructions(
+        over_pixels, BY_ID["relative_position"], ("model_dim", "heads", "tokens"), {}
+    )
+
+    assert likeliest.arguments["height"] == "height"
+    assert likeliest.arguments["width"] == "tokens // height"

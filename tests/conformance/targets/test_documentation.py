@@ -11,6 +11,8 @@ from attncheck.targets.documentation import (
     documented,
     documented_ranks,
     documents_one_query,
+    masks_all_heads_alike,
+    takes_booleans,
     waives_causality,
 )
 
@@ -189,3 +191,39 @@ class ManyQueries(OneQuery):
 @pytest.mark.parametrize(("target", "one"), [(OneQuery, True), (OneQueryInWords, True), (ManyQueries, False)])
 def test_a_target_may_say_that_it_takes_one_query_a_sample(target: type, one: bool) -> None:
     assert documents_one_query(target) is one
+
+
+class OverHeads(nn.Module):
+    def forward(self, q: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is not None and mask.dim() == 3:
+            # The same mask for all heads.
+            mask = mask.unsqueeze(0)
+        return q if mask is None else q * mask
+
+
+class OfHeads(nn.Module):
+    def forward(self, q: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is not None and mask.dim() == 3:
+            mask = mask.unsqueeze(0)
+        return q if mask is None else q * mask
+
+
+@pytest.mark.parametrize(("target", "alike"), [(OverHeads, True), (OfHeads, False)])
+def test_a_mask_of_rank_three_is_of_samples_where_a_comment_says_it_is_the_same_for_all_heads(
+    target: type, alike: bool
+) -> None:
+    assert masks_all_heads_alike(target, "mask") is alike
+
+
+@pytest.mark.parametrize(
+    ("words", "polarity"),
+    [
+        ("mask may be boolean (True = take part) or floating point (added to the scores).", "true_attends"),
+        ("mask: bool tensor, True = ignored.", "true_ignores"),
+        ("mask: 0 where a key is kept, -inf where it is hidden.", None),
+        ("mask is boolean.", None),
+        ("other: bool, True = ignored.", None),
+    ],
+)
+def test_a_mask_is_boolean_where_that_word_is_said_of_it(words: str, polarity: Option) -> None:
+    assert takes_booleans(told(words), "mask") == polarity

@@ -1,5 +1,6 @@
 """Which form of mask a target takes, where its own mistake leaves none under which it is right."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -31,3 +32,71 @@ def test_samples_and_heads_in_one_axis_are_the_last_guess_where_no_form_agrees()
 
     assert found.mask is not None
     assert not found.mask.folded
+
+
+class Scored(nn.Module):
+    """Dot-product attention whose mask says which keys, of all queries or of each, may be attended to."""
+
+    merges = False
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        scores = queries @ keys.mT / queries.shape[-1] ** 0.5
+        if mask is not None:
+            mask = mask.any(1, keepdim=True) if self.merges else mask
+            scores = scores.masked_fill(~mask, -torch.inf)
+        return scores.softmax(-1) @ values
+
+
+class ExactlyShaped(Scored):
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        wanted = (queries.shape[0], queries.shape[1], keys.shape[1])
+        if mask is not None and mask.shape != wanted:
+            raise ValueError(f"expected a mask of shape {wanted}, got {tuple(mask.shape)}")
+        return super().forward(queries, keys, values, mask)
+
+
+class Merging(Scored):
+    merges = True
+
+
+class MergingDocumented(Scored):
+    merges = True
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            mask: (batch, q_len, kv_len), True where attention is allowed
+        """
+        return super().forward(queries, keys, values, mask)
+
+
+class MergingOneRow(Scored):
+    merges = True
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            mask: (batch, 1, kv_len), True where attention is allowed
+        """
+        return super().forward(queries, keys, values, mask)
+
+
+@pytest.mark.parametrize(
+    ("target", "rows"),
+    [
+        (Scored, "q_len"),
+        (ExactlyShaped, "q_len"),
+        (Merging, "1"),
+        (MergingDocumented, "q_len"),
+        (MergingOneRow, "1"),
+    ],
+)
+def test_a_mask_has_a_row_for_every_query_where_it_is_read_so_or_said_to(
+    target: type[nn.Module], rows: str
+) -> None:
+    found = discover(target, BY_ID["dot_product"])
+
+    assert found.mask is not None
+    assert found.mask.axes == ("batch", rows, "kv_len")

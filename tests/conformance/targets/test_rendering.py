@@ -11,6 +11,7 @@ from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.loading import load
 from attncheck.targets.opening import find_for
+from attncheck.targets.owning import reached
 from attncheck.targets.pruning import pruned
 from attncheck.targets.rendering import rendered
 from attncheck.targets.subject import Subject
@@ -104,6 +105,30 @@ class Grouped(nn.Module):
         weights = (q @ k.mT * self.width ** -0.5).softmax(-1)
         return self.wo((weights @ v).transpose(1, 2).flatten(2))
 """
+HANDED = """
+import torch
+def cross_attention(x, y, wq, wk, wv):
+    q, k, v = x @ wq, y @ wk, y @ wv
+    return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
+"""
+PIXELS = """
+import torch
+from torch import nn
+class Pixels(nn.Module):
+    def __init__(self, dim, num_heads, height, width):
+        super().__init__()
+        self.num_heads, self.size = num_heads, (height, width)
+        self.qkv, self.proj = nn.Conv2d(dim, 3 * dim, 1), nn.Conv2d(dim, dim, 1)
+        self.table = nn.Parameter(torch.zeros((2 * height - 1) * (2 * width - 1), num_heads))
+        rows, columns = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
+        down = rows[:, None] - rows + height - 1
+        self.register_buffer("index", down * (2 * width - 1) + columns[:, None] - columns + width - 1)
+    def forward(self, x):
+        assert x.shape[2:] == self.size
+        q, k, v = (t.unflatten(1, (self.num_heads, -1)).flatten(3) for t in self.qkv(x).chunk(3, 1))
+        logits = q.mT @ k * q.shape[2] ** -0.5 + self.table[self.index].permute(2, 0, 1)
+        return self.proj((v @ logits.softmax(-1).mT).flatten(1, 2).unflatten(2, self.size))
+"""
 STYLES = {
     "Separate": (SEPARATE, "multi_head"),
     "Packed": (PACKED, "multi_head"),
@@ -111,6 +136,8 @@ STYLES = {
     "Grouped": (GROUPED, "multi_head"),
     "Sequential": (LENGTH_FIRST, "cross"),
     "causal_attention": (CAUSAL, "scaled_dot_product"),
+    "cross_attention": (HANDED, "cross"),
+    "Pixels": (PIXELS, "relative_position"),
 }
 
 
@@ -124,7 +151,7 @@ def style(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Found, str]:
     target = f"{path}:{name}"
     found = find_for(load(target), target, mechanism, {}, lambda _: None)
     assert found.certainty == "verified"
-    return pruned(found, load(target)), target
+    return pruned(found, reached(load(target), found)), target
 
 
 def written(found: Found, target: str) -> WrittenAdapter:
@@ -137,7 +164,7 @@ def written(found: Found, target: str) -> WrittenAdapter:
 
 def test_the_interface_is_the_found_one(style: tuple[Found, str]) -> None:
     found, target = style
-    expected = FoundAdapter(found, load(target)).interface
+    expected = FoundAdapter(found, reached(load(target), found)).interface
 
     actual = written(found, target).interface
 
@@ -154,7 +181,7 @@ def test_answers_and_gradients_are_the_found_adapters(
     style: tuple[Found, str], masking: str, causal: bool
 ) -> None:
     found, target = style
-    adapter = FoundAdapter(found, load(target))
+    adapter = FoundAdapter(found, reached(load(target), found))
     subject = Subject(adapter.mechanism, adapter.interface)
     masking = masking if subject.masking else ""
     options = {"causal": causal and not masking} if "causal" in found.takes else {}

@@ -60,3 +60,21 @@ def test_shorter_sequences_that_read_the_middle_are_right() -> None:
 
     assert {v.check: v.outcome for v in report.verdicts}["shorter_sequences_read_the_middle"] == "passed"
     assert report.conforms
+
+
+class TakesALoneTokenForAll(UpToALength):
+    """One token is broadcast over the table of all; any other number of tokens raises."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        position = torch.arange(self.max_len)
+        bias = self.bias(position[:, None] - position + self.max_len - 1).permute(2, 0, 1)
+        scores = q @ k.mT * q.shape[-1] ** -0.5 + bias
+        out: Tensor = self.proj(
+            (scores.softmax(-1) @ v.expand(-1, -1, self.max_len, -1)).transpose(1, 2).flatten(2)
+        )
+        return out
+
+
+def test_a_lone_token_that_is_broadcast_is_no_shorter_sequence() -> None:
+    assert "shorter_sequences_read_the_middle" not in [v.check for v in judged(TakesALoneTokenForAll).failed]

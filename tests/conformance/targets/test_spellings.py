@@ -237,7 +237,8 @@ class OfALongest(InBlocks):
 
 
 def test_a_block_that_a_mask_is_made_of_is_as_long_as_the_longest() -> None:
-    assert found(OfALongest, "additive").arguments["block_size"] == "max(q_len, kv_len)"
+    # Not always as long: few sequences are the longest, some are.
+    assert found(OfALongest, "additive").arguments["block_size"] == "max(q_len, kv_len) + q_len % 3"
 
 
 def test_heads_by_name_are_never_another_size() -> None:

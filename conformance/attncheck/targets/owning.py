@@ -1,0 +1,204 @@
+"""Functions that are handed their weights, as modules that own them."""
+
+import inspect
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from attncheck.model.errors import NoAdapterError, UsageError
+from attncheck.shapes.catalogue import BY_ID
+from attncheck.strategies.sizes import BASE
+from attncheck.targets.adapter import constructor_axes, parameter_shapes
+from attncheck.targets.calling import callings, parameters_of
+from attncheck.targets.configuring import entries_read
+from attncheck.targets.found import Found
+from attncheck.targets.frameworks.crossing import crossed
+from attncheck.targets.names import PARAMETERS, axes_for, is_dropout, is_mask, layer_role, roles_for
+from attncheck.targets.plans import called_as
+from attncheck.targets.trying import attempt, first_case
+from attnref import Mechanism
+
+# How a function may want a weight of the reference: as it is, turned, or without axes of size 1.
+_FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "": lambda weight: weight,
+    ".T": lambda weight: weight.flatten(1).T,
+    ".flat": lambda weight: weight.squeeze(),
+}
+_BIAS = re.compile(r"bias|^b(_?[a-z]{0,3})?\d*$|_b\d*$")
+_MOST = 81
+# Of the ways in which a call returns, how many are studied: those that differ in square matrices differ in nothing.
+_STUDIED = 2
+
+
+class Owning(nn.Module):
+    """Parameters under the names of a function's arguments, and the function that is handed them."""
+
+    def __init__(self, function: Callable[..., Any], owned: Mapping[str, str], shapes: Mapping[str, Any],
+                 sizes: Mapping[str, Any]) -> None:  # fmt: skip
+        super().__init__()
+        # In a list: what is no weight is no part of the state.
+        self._held: list[Any] = [function, {a: sizes[e] for a, e in owned.items() if e in sizes}]
+        for argument, expression in owned.items():
+            name, form = parameter_of(expression)
+            if name in shapes:
+                like = torch.empty(shapes[name], device="meta")
+                home, _, own = argument.rpartition(".")
+                if home and home not in self._modules:
+                    self.add_module(home, nn.Module())
+                parameter = nn.Parameter(torch.randn(_FORMS[form](like).shape) / 8)
+                self.get_submodule(home).register_parameter(own, parameter)
+
+    def through(self, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """Call the function with its weights."""
+        function, sizes = self._held
+        weights = dict(self.named_parameters(recurse=False))
+        entries = {name: dict(module.named_parameters()) for name, module in self.named_children()}
+        return function(*args, **kwargs, **weights, **entries, **sizes)
+
+
+def parameter_of(expression: str) -> tuple[str, str]:
+    """The reference's parameter that an expression names, and the form in which it is wanted."""
+    form = next(f for f in (".T", ".flat", "") if expression.endswith(f))
+    return expression.removesuffix(form), form
+
+
+def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[nn.Module]:
+    """A function that is handed its weights as a class of modules that own them, built from sizes.
+
+    `owned` says for each such argument which parameter of the reference it is: "query.weight", turned
+    as "query.weight.T", or without its axes of size 1 as "query.weight.flat"; or the size it is, as "heads".
+    What is handed over in a dictionary is named by both, as `**{"params.wq": "query.weight"}`.
+
+    Raises: UsageError if the mechanism has no such parameter or size.
+    """
+    reference = BY_ID[mechanism]
+    known = {**_shapes(reference), **dict.fromkeys(constructor_axes(reference))}
+    for argument, expression in owned.items():
+        if parameter_of(expression)[0] not in known:
+            raise UsageError(
+                f"{argument}: {mechanism} has no {expression!r}; expected one of {', '.join(known)}"
+            )
+
+    def init(self: Owning, **sizes: Any) -> None:
+        told = {name: size for name, size in sizes.items() if size is not None}
+        Owning.__init__(self, function, owned, parameter_shapes(reference, told), told)
+
+    def forward(self: Owning, *args: Any, **kwargs: Any) -> Any:
+        return self.through(args, kwargs)
+
+    name = getattr(function, "__name__", type(function).__name__)
+    made: Any = type(
+        name, (Owning,), {"__init__": init, "forward": forward, "__doc__": inspect.getdoc(function)}
+    )
+    assert reference.module is not None, "what has parameters has a module"
+    told = inspect.signature(reference.module).parameters.values()
+    # What follows from the others by default is left to follow from them.
+    wanted = {*known, *(["bias"] if any(e.endswith("bias") for e in owned.values()) else [])}
+    sizes = [p for p in told if p.name in wanted and p.default is not None]
+    made.__signature__ = inspect.Signature(sizes)
+    taken = {argument.partition(".")[0] for argument in owned}
+    kept = [p for p in parameters_of(function) if p.name not in taken]
+    made.forward.__signature__ = inspect.Signature(kept)
+    made.forward.__doc__, made.__module__ = made.__doc__, getattr(function, "__module__", __name__)
+    return cast(type[nn.Module], made)
+
+
+def reached(target: Any, found: Found) -> Any:
+    """The target as the module or function of torch that an adapter calls."""
+    if found.owned:
+        return owning(target, found.mechanism, **found.owned)
+    return crossed(target, found.framework, found.mapped)
+
+
+def ways_to_own(function: Any, mechanism: Mechanism) -> Iterator[dict[str, str]]:
+    """What a function's arguments may be of the reference's weights, where a call with these returns."""
+    weights, sizes = _told_apart(function, mechanism) if inspect.isfunction(function) else ([], {})
+    parameters = _shapes(mechanism)
+    biases = [weight for weight in weights if _is_bias(weight)]
+    named = _named([w for w in weights if w not in biases], [n for n in parameters if not n.endswith("bias")])
+    named |= _named(biases, [n for n in parameters if n.endswith("bias")])
+    if not weights or len(named) < len(weights):
+        return
+    forms = [_forms_of(parameters[name]) for name in named.values()]
+    for chosen in itertools.islice(itertools.product(*forms), _MOST):
+        owned = {a: name + form for (a, name), form in zip(named.items(), chosen, strict=True)} | sizes
+        if _returns(owning(function, mechanism.id, **owned), mechanism):
+            yield owned
+
+
+def _told_apart(function: Any, mechanism: Mechanism) -> tuple[list[str], dict[str, str]]:
+    """Arguments that are weights by their names, and those that are sizes."""
+    axes = constructor_axes(mechanism)
+    weights, sizes = [], {}
+    for parameter in parameters_of(function):
+        name, required = parameter.name, parameter.default is parameter.empty
+        if name.lower() in PARAMETERS:
+            weights += [f"{name}.{entry.name}" for entry in entries_read(function, parameter)]
+            continue
+        if roles_for(name) or is_mask(name) or is_dropout(name):
+            continue
+        size = next((axis for axis in axes_for(name) if axis in axes), None)
+        if size is not None and (required or isinstance(parameter.default, int)):
+            sizes[name] = size
+        elif required or (parameter.default is None and _is_bias(name)):
+            weights.append(name)
+    return weights, sizes
+
+
+def _is_bias(argument: str) -> bool:
+    return _BIAS.search(argument.lower().rpartition(".")[2]) is not None
+
+
+def _named(arguments: list[str], parameters: list[str]) -> dict[str, str]:
+    """Which parameter each argument is: by the layer that its name tells, or in order."""
+    layers = {name.partition(".")[0]: name for name in parameters}
+    told = {a: layers.get(layer_role(a) or _LETTERS.get(a.lower()[-1], "")) for a in arguments}
+    if all(told.values()) and len(set(told.values())) == len(told):
+        return {a: str(name) for a, name in told.items()}
+    return dict(zip(arguments, parameters, strict=False))
+
+
+_LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
+
+
+def _forms_of(shape: tuple[int, ...]) -> list[str]:
+    return ["", *([".T"] if len(shape) > 1 else []), *([".flat"] if 1 in shape else [])]
+
+
+def _shapes(mechanism: Mechanism) -> dict[str, tuple[int, ...]]:
+    """The reference's parameters at sizes to begin with; none if it has no module."""
+    found = Found(mechanism.id, "", {}, ())
+    case = first_case(found, mechanism, options={"bias": True}) if mechanism.module else None
+    return parameter_shapes(mechanism, {**BASE, **case.names}) if case is not None else {}
+
+
+def _returns(made: type[nn.Module], mechanism: Mechanism) -> bool:
+    """Whether some call of an instance returns."""
+    axes = {axis: axis for axis in constructor_axes(mechanism)}
+    for calling in callings(made.forward, mechanism):
+        base = called_as(Found(mechanism.id, made.__qualname__, {}, (), arguments=axes), calling)
+        case = first_case(base, mechanism)
+        if case is not None and attempt(base, made, case, load=False).ran:
+            return True
+    return False
+
+
+def found_owning(function: Any, mechanism: Mechanism, discover: Callable[[Any], Found]) -> Found | None:
+    """The adapter of a function that is handed its weights: the verified one, or the first; None if it is not."""
+    likeliest: Found | None = None
+    for owned in itertools.islice(ways_to_own(function, mechanism), _STUDIED):
+        try:
+            found = discover(owning(function, mechanism.id, **owned))
+        except NoAdapterError:
+            continue
+        handed = "handed its weights: " + ", ".join(f"{argument} is {e}" for argument, e in owned.items())
+        found = replace(found, owned=owned, notes=(handed, *found.notes[1:]))
+        if found.certainty == "verified":
+            return found
+        likeliest = likeliest or found
+    return likeliest

@@ -1,0 +1,135 @@
+"""Functions that are handed their weights are judged as modules that own them."""
+
+import inspect
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+import attncheck
+from attncheck.model.errors import NoAdapterError, UsageError
+from attncheck.targets.discover import discover
+from attncheck.targets.found import Found
+from attncheck.targets.opening import find_for
+from attncheck.targets.owning import owning, reached, ways_to_own
+from attnref.catalogue import BY_ID
+
+
+def found_in(function, mechanism: str) -> Found:
+    return find_for(function, function.__name__, mechanism, {}, lambda _: None)
+
+
+def additive(q: Tensor, k: Tensor, v: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor) -> Tensor:
+    scores = torch.tanh(linear(q, w_q)[:, :, None] + linear(k, w_k)[:, None]) @ w_v
+    return scores.softmax(-1) @ v
+
+
+def turned(x: Tensor, y: Tensor, wk: Tensor, wq: Tensor, wv: Tensor) -> Tensor:
+    q, k = x @ wq, y @ wk
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ (y @ wv)
+
+
+def headed(x: Tensor, Wq: Tensor, Wk: Tensor, Wv: Tensor, Wo: Tensor, n_heads: int) -> Tensor:  # as published
+    q, k, v = ((x @ w).unflatten(-1, (n_heads, -1)).transpose(1, 2) for w in (Wq, Wk, Wv))
+    out = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+    return out.transpose(1, 2).flatten(2) @ Wo
+
+
+def squeezed(x: Tensor, w1: Tensor, w2: Tensor, b1: Tensor | None = None, b2: Tensor | None = None) -> Tensor:
+    gate = linear(linear(x.mean((2, 3)), w1, b1).relu(), w2, b2).sigmoid()
+    return x * gate[:, :, None, None]
+
+
+def by_entries(x: Tensor, y: Tensor, params: dict[str, Tensor]) -> Tensor:
+    q, k, v = linear(x, params["wq"]), linear(y, params["wk"]), linear(y, params["wv"], params.get("bv"))
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+
+
+@pytest.mark.parametrize(
+    ("function", "mechanism", "owned"),
+    [
+        (additive, "additive", {"w_q": "query.weight", "w_k": "key.weight", "w_v": "score.weight.flat"}),
+        (turned, "cross", {"wk": "key.weight.T", "wq": "query.weight.T", "wv": "value.weight.T"}),
+        (squeezed, "squeeze_excitation", {"w1": "squeeze.weight", "w2": "excite.weight", "b1": "squeeze.bias",
+                                          "b2": "excite.bias"}),
+        (by_entries, "cross", {"params.wq": "query.weight", "params.wk": "key.weight",
+                               "params.wv": "value.weight", "params.bv": "value.bias"}),
+    ],
+)  # fmt: skip
+def test_weights_are_told_by_their_names_and_shapes(function, mechanism: str, owned: dict[str, str]) -> None:
+    found = found_in(function, mechanism)
+
+    assert found.certainty == "verified"
+    assert found.owned == owned
+
+
+def test_a_number_that_is_a_size_is_told_beside_the_weights() -> None:
+    found = found_in(headed, "multi_head")
+
+    assert found.certainty == "verified"
+    assert found.owned["n_heads"] == "heads"
+    assert set(found.owned) == {"Wq", "Wk", "Wv", "Wo", "n_heads"}
+
+
+def test_the_report_says_what_the_arguments_are() -> None:
+    assert (
+        "handed its weights: wk is key.weight.T, wq is query.weight.T, wv is value.weight.T"
+        in found_in(turned, "cross").notes
+    )
+
+
+def test_a_mistake_of_such_a_function_is_found() -> None:
+    def values_of_keys(x: Tensor, y: Tensor, wq: Tensor, wk: Tensor, wv: Tensor) -> Tensor:
+        q, k = x @ wq, y @ wk
+        return (q @ k.mT).softmax(-1) @ (y @ wv)
+
+    report = attncheck.run(values_of_keys, mechanism="cross", budget="quick", seed=1)
+
+    assert "matches_the_reference" in [v.check for v in report.verdicts if v.outcome == "failed"]
+
+
+def test_a_right_function_is_left_alone() -> None:
+    report = attncheck.run(turned, mechanism="cross", budget="quick", seed=1)
+
+    assert report.exit_code == 0
+    assert "matches_the_reference" in [v.check for v in report.verdicts if v.outcome == "passed"]
+
+
+def test_a_function_without_weights_has_no_module() -> None:
+    assert (
+        list(ways_to_own(torch.nn.functional.scaled_dot_product_attention, BY_ID["scaled_dot_product"])) == []
+    )
+    assert list(ways_to_own(lambda x, y: x, BY_ID["cross"])) == []
+
+
+def test_more_weights_than_the_reference_has_are_refused() -> None:
+    def four(x: Tensor, y: Tensor, w1: Tensor, w2: Tensor, w3: Tensor, w4: Tensor) -> Tensor:
+        return x @ w1 @ w2 @ w3 @ w4
+
+    with pytest.raises(NoAdapterError):
+        found_in(four, "cross")
+
+
+def test_what_owns_the_weights_is_called_without_them() -> None:
+    made = owning(turned, "cross", wq="query.weight.T", wk="key.weight.T", wv="value.weight.T")
+    module = made(query_size=3, key_size=5, head_dim=4, v_dim=2)
+
+    assert list(inspect.signature(made.forward).parameters) == ["x", "y"]
+    assert {n: tuple(p.shape) for n, p in module.named_parameters()} == {
+        "wk": (5, 4),
+        "wq": (3, 4),
+        "wv": (5, 2),
+    }
+    assert module(torch.ones(1, 2, 3), torch.ones(1, 6, 5)).shape == (1, 2, 2)
+
+
+def test_a_parameter_that_the_mechanism_has_not_is_named() -> None:
+    with pytest.raises(UsageError, match=r"w: cross has no 'gate.weight'; expected one of query.weight, "):
+        owning(turned, "cross", w="gate.weight")
+
+
+def test_what_owns_nothing_is_reached_as_it_is() -> None:
+    found = discover(torch.nn.functional.scaled_dot_product_attention, BY_ID["scaled_dot_product"])
+
+    assert reached(abs, found) is abs
