@@ -12,7 +12,7 @@ from torch.jit import ScriptFunction
 
 from attncheck.targets.adapter import forms_of, signature_of
 from attncheck.targets.found import Argument
-from attncheck.targets.layouts import Layout, layouts_of
+from attncheck.targets.layouts import LINES, Layout, layouts_of
 from attncheck.targets.names import (
     CAUSAL,
     NEED_WEIGHTS,
@@ -241,7 +241,8 @@ def _laid_out(
 def _layouts(mechanism: Mechanism, axes: tuple[str, ...]) -> tuple[Layout, ...]:
     """The layouts to try; where they are no convention, another order of axes is a mistake, not a way to call."""
     every = layouts_of(axes)
-    return every if "layout" in mechanism.contract.conventions else every[:1]
+    ordered = "layout" in mechanism.contract.conventions or every == LINES
+    return every if ordered else every[:1]
 
 
 def _packed(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from attncheck.targets.adapter import signature_of
+from attncheck.targets.adapter import constructor_axes, signature_of
 from attncheck.targets.configuring import (
     entries_read,
     fields_read,
@@ -172,8 +172,9 @@ def _choices(
         found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
         return [*found, *((c, 3.0) for c in _CONSTANTS)]
     if not found and _is_count(parameter) and not _PIECES.search(name):
-        # A name that tells nothing may be any size all the same.
-        return [(None, 0.0), *((a, 1.0 + 0.1 * i) for i, a in enumerate(axes))]
+        # A name that tells nothing may be any size all the same, but for those that only a call has.
+        built = [axis for axis in axes if axis in constructor_axes(mechanism)]
+        return [(None, 0.0), *((a, 1.0 + 0.1 * i) for i, a in enumerate(built))]
     if not (_is_size(parameter) or found[:1] == [(_RATIO, 0.0)]) or not found:
         return [(None, 0.0)]
     return [*found[:2], (None, 0.6)]

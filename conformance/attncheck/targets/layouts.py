@@ -55,6 +55,9 @@ IMAGES = (
     Layout("rows after one another", "b c h w -> b c (h w)", "b c (h w) -> b c h w"),
 )
 SIGNALS = (Layout("channels first", "", ""), Layout("channels last", "b c l -> b l c", "b l c -> b c l"))
+# What has no batch in the reference, and one sample in a target that has.
+LINES = (Layout("no batch", "", ""), Layout("a batch of one", "n -> 1 n", "1 n -> n"))
+ROWS_OF_LINES = (Layout("no batch", "", ""), Layout("a batch of one", "n m -> 1 n m", "1 n m -> n m"))
 VOLUMES = (
     Layout("channels first", "", ""),
     Layout("channels last", "b c t h w -> b t h w c", "b t h w c -> b c t h w"),
@@ -78,6 +81,8 @@ BY_NAME: Mapping[tuple[str, str], Layout] = {
         ("image", IMAGES),
         ("signal", SIGNALS),
         ("volume", VOLUMES),
+        ("line", LINES),
+        ("rows of lines", ROWS_OF_LINES),
     )
     for layout in layouts
 }
@@ -85,6 +90,8 @@ BY_NAME: Mapping[tuple[str, str], Layout] = {
 
 def kind_of(axes: tuple[str, ...]) -> str:
     """Which family of layouts a tensor with these axes has; "" for those that have but one."""
+    if "batch" not in axes and axes[-1:] in (("q_len",), ("kv_len",)):
+        return "line" if len(axes) == 1 else "rows of lines"
     if "height" in axes and len(axes) == 4:
         return "image"
     if "time" in axes:
@@ -104,6 +111,8 @@ def layouts_of(axes: tuple[str, ...]) -> tuple[Layout, ...]:
         "signal": SIGNALS,
         "headed": HEADED,
         "sequence": SEQUENCES,
+        "line": LINES,
+        "rows of lines": ROWS_OF_LINES,
     }
     return family.get(kind_of(axes), (_SAME,))
 

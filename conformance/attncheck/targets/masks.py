@@ -50,16 +50,16 @@ class MaskForm:
         if self.role == "valid_lens":
             if self.polarity == "lengths":
                 return mask
-            mask = self._from_lengths(mask, like.shape[1], kv_len)
+            mask = self._from_lengths(mask, like, kv_len)
         else:
             mask = self._reduced(mask)
         return self._spoken(mask, like)
 
-    def _from_lengths(self, lengths: Tensor, q_len: int, kv_len: int) -> Tensor:
+    def _from_lengths(self, lengths: Tensor, like: Tensor, kv_len: int) -> Tensor:
         visible = torch.arange(kv_len, device=lengths.device) < lengths.unsqueeze(-1)
         while visible.dim() < len(self.axes):
             visible = visible.unsqueeze(1)
-        return visible.expand(-1, q_len, -1) if "q_len" in self.axes else visible
+        return visible.expand(-1, like.shape[1], -1) if "q_len" in self.axes else visible
 
     def _reduced(self, mask: Tensor) -> Tensor:
         """The mask with the axes that the target knows; those it lacks have size 1 by construction."""

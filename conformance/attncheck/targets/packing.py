@@ -74,22 +74,28 @@ def stacked(layer: Layer, theirs: Sequence[Layer]) -> Iterator[Fit]:
         if number.isdigit():
             families.setdefault(stem, []).append(other)
     for stem, members in families.items():
-        shape = members[0].tensors.get("weight", ("", ()))[1]
-        if (
-            len(members) < 2
-            or len(shape) != 2
-            or squeezed(layer.main[1]) != (len(members) * shape[0], *squeezed(shape[1:]))
-        ):
+        if len(members) < 2:
             continue
-        placements = [Placement(layer.main[0], tuple(m.tensors["weight"][0] for m in members), "cat")]
-        if "bias" in layer.tensors:
-            if not all("bias" in m.tensors for m in members):
-                continue
-            placements.append(
-                Placement(layer.tensors["bias"][0], tuple(m.tensors["bias"][0] for m in members), "cat")
-            )
-        covered = tuple(role for placement in placements for role in placement.roles)
-        yield Fit((stem,), tuple(placements), covered, 0.2, True)
+        # A weight of its own may be of their biases, where these stand apart.
+        for leaf in ("weight", "bias"):
+            whole = [(leaf, layer.main)] + [
+                ("bias", t) for n, t in layer.tensors.items() if n == "bias" != leaf
+            ]
+            placements = [_end_to_end(mine, members, part) for part, mine in whole]
+            if all(placements):
+                covered = tuple(role for placement in placements if placement for role in placement.roles)
+                yield Fit((stem,), tuple(p for p in placements if p), covered, 0.2, True)
+
+
+def _end_to_end(mine: tuple[str, Shape], members: Sequence[Layer], leaf: str) -> Placement | None:
+    """One tensor for a leaf of every member of a family, one after the other or along an axis of their own."""
+    theirs = [member.tensors[leaf] for member in members if leaf in member.tensors]
+    if len(theirs) < len(members) or len(theirs[0][1]) > 2:
+        return None
+    rows, *rest = theirs[0][1]
+    name, shape = mine
+    joined = ((len(theirs) * rows, *squeezed(tuple(rest))), (len(theirs), rows, *squeezed(tuple(rest))))
+    return Placement(name, tuple(role for role, _ in theirs), "cat") if squeezed(shape) in joined else None
 
 
 def side_by_side(layer: Layer, by_path: Mapping[str, Layer]) -> Iterator[Fit]:

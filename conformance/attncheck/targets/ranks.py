@@ -1,5 +1,6 @@
 """The further ranks in which a target takes its inputs: keys of every query, say, beside keys that all share."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -46,8 +47,10 @@ def _speaks_of(
     changed = {a.name: a.tensor for a in found.call if a.tensor in form and form[a.tensor] != own[a.tensor]}
     if all({own[role], form[role]} <= documented_ranks(target, name) for name, role in changed.items()):
         return True
-    returned = trial is not None and trial.ran
-    return returned and all(
-        tells_ranks_apart(target, name) or {**own, role: form[role]} in right
-        for name, role in changed.items()
+    alone = [name for name, role in changed.items() if {**own, role: form[role]} in right]
+    if trial is None or not trial.ran:
+        return False
+    # What reads some of them rightly, and gives an output of the right shape, means to read all.
+    return (bool(alone) and math.isfinite(trial.gap)) or all(
+        tells_ranks_apart(target, name) for name in changed if name not in alone
     )

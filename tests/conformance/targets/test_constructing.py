@@ -167,3 +167,11 @@ def test_the_sides_of_a_map_whose_pixels_are_the_tokens_are_told_apart() -> None
 
     assert likeliest.arguments["height"] == "height"
     assert likeliest.arguments["width"] == "tokens // height"
+
+
+def test_a_number_that_tells_nothing_is_no_length_of_a_call() -> None:
+    def in_slices(take: int = 3) -> None: ...
+
+    ways = constructions(in_slices, BY_ID["kernel_regression"], ("q_len", "kv_len"), {})
+
+    assert [way.arguments for way in ways] == [{}]

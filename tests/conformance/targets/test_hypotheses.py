@@ -133,3 +133,26 @@ def test_layers_of_a_network_may_stand_in_one(roles: tuple[str, ...]) -> None:
 
     assert placed["head.kv.weight"].roles == tuple(paths)
     assert placed["head.kv.weight"].pattern == "cat"
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"expand.weight": (36, 6), "expand.bias": (36,)},
+        {"expand": (3, 12, 6), "expand_bias": (3, 12)},
+        {"expand": (36, 6), "shift": (3, 12)},
+    ],
+)
+def test_what_every_branch_has_may_stand_in_one_tensor(own: dict[str, tuple[int, ...]]) -> None:
+    reference = {
+        f"excite.{i}.{leaf}": shape
+        for i in range(3)
+        for leaf, shape in (("weight", (12, 6)), ("bias", (12,)))
+    }
+
+    likeliest = guesses(own, reference, None)[0]
+
+    assert [p.roles for p in likeliest.placements] == [
+        tuple(f"excite.{i}.{leaf}" for i in range(3)) for leaf in ("weight", "bias")
+    ]
+    assert {p.pattern for p in likeliest.placements} == {"cat"}

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from torch import Tensor
 
+from attncheck.targets.discover import discover
 from attncheck.targets.layouts import BY_NAME, Layout, kind_of
+from attnref.catalogue import BY_ID
 
-RANKS = {"sequence": 3, "signal": 3, "headed": 4, "image": 4, "volume": 5}
+RANKS = {"line": 1, "rows of lines": 2, "sequence": 3, "signal": 3, "headed": 4, "image": 4, "volume": 5}
 TWO_WAY = [(kind, layout) for (kind, _), layout in BY_NAME.items() if layout.there == "" or layout.back != ""]
 
 
@@ -32,3 +35,13 @@ def test_back_undoes_there(kind: str, layout: Layout) -> None:
 )
 def test_axes_tell_which_layouts_a_tensor_may_have(axes: tuple[str, ...], kind: str) -> None:
     assert kind_of(axes) == kind
+
+
+def test_what_has_no_batch_may_be_given_as_a_batch_of_one() -> None:
+    def of_batches(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        weights = (-((queries[:, :, None] - keys[:, None]) ** 2) / 2).softmax(-1)
+        return (weights @ values[:, :, None]).squeeze(2)
+
+    found = discover(of_batches, BY_ID["kernel_regression"])
+
+    assert (found.certainty, found.result_layout) == ("verified", "a batch of one")

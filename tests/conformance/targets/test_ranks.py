@@ -35,6 +35,11 @@ def of_the_first_values(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor
     return weights @ values[0] if values.dim() == 2 else weights @ values
 
 
+def of_mean_values(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    weights = _weights(queries, keys)
+    return weights @ values.expand_as(weights).mean(0)
+
+
 def of_documented_ranks(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Estimate at the queries.
 
@@ -65,6 +70,10 @@ def test_keys_and_values_of_different_ranks_are_not_judged_where_they_only_come_
 
 def test_a_form_that_the_source_tells_apart_is_judged() -> None:
     assert {"keys": 2, "values": 2} in also(of_the_first_values)
+
+
+def test_values_that_are_mixed_up_where_keys_of_every_query_are_right_are_judged() -> None:
+    assert {"keys": 2, "values": 2} in also(of_mean_values)
 
 
 def test_a_form_that_is_documented_is_judged_even_if_it_raises() -> None:
