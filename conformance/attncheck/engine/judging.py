@@ -100,7 +100,9 @@ def _answered(
     if trouble is not None and trouble.stage == "refused":
         tally.reasons.append(trouble.message)
         return
-    if trouble is None or check.judges_trouble:
+    if trouble is not None and trouble.stage == "adapter":
+        tally.troubled.append(trouble)
+    elif trouble is None or check.judges_trouble:
         _advance(check, case, trial, answers, running, tally)
     elif (trouble.stage, trouble.kind) in known.troubles or trouble.stage == "constructor":
         tally.troubled.append(trouble)

@@ -67,7 +67,8 @@ class Trouble:
 
     `stage` is "import", "constructor", "weights", "forward" or "backward"; `kind` an exception's
     name, a signal's name, or "time limit". `lost` says that the process went with it.
-    At the stage "refused" the question was not put: it is none for this target.
+    At the stage "refused" the question was not put: it is none for this target. At "adapter" the
+    target was not given what it reads, which is no mistake of its own.
     """
 
     stage: str

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 # Taken before a target is imported: it may replace torch's own.
@@ -41,7 +42,7 @@ class Bench:
         except _BackwardError as error:
             return Answer(trouble=_trouble("backward", error.__cause__ or error))
         except (Exception, SystemExit, KeyboardInterrupt) as error:
-            return Answer(trouble=_trouble(stage, error))
+            return Answer(trouble=_of_the_adapter(error) or _trouble(stage, error))
 
     def _instance(self, ask: Ask) -> Any:
         key = json.dumps([ask.names, ask.dtype, ask.device], sort_keys=True, default=str)
@@ -133,6 +134,16 @@ def _seed(seed: int, device: str) -> None:
 
 class _BackwardError(Exception):
     """The backward pass raised; the cause is what it raised."""
+
+
+def _of_the_adapter(error: BaseException) -> Trouble | None:
+    """That a configuration which was guessed at lacks a field is no mistake of the target that reads it."""
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, SimpleNamespace):
+        return None
+    message = (
+        f"the target reads {error.name!r}, which the configuration it was given has not; write an adapter"
+    )
+    return Trouble("adapter", type(error).__name__, message)
 
 
 def _trouble(stage: str, error: BaseException) -> Trouble:

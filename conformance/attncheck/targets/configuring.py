@@ -113,25 +113,27 @@ def fields_said(target: Callable[..., Any], parameter: inspect.Parameter) -> lis
 
 
 def _fields(kind: type) -> list[inspect.Parameter]:
-    """What a configuration's constructor names, or else what an instance of it holds."""
-    required = (
-        {f.name: inspect.Parameter.empty for f in fields(kind) if _required(f)} if is_dataclass(kind) else {}
-    )
-    try:
-        held = vars(kind(**dict.fromkeys(required)))
-    except Exception:
-        # It has no defaults, or is no configuration.
-        held = {}
-    keyword = inspect.Parameter.KEYWORD_ONLY
+    """What a dataclass takes, or else what an instance holds that is made without arguments."""
+    if is_dataclass(kind):
+        held: dict[str, object] = {field.name: _default(field) for field in fields(kind) if field.init}
+    else:
+        try:
+            held = vars(kind())
+        except Exception:
+            # It has no defaults, or is no configuration.
+            return []
+    keyword, empty = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
     return [
-        inspect.Parameter(name, keyword, default=required.get(name, value))
-        for name, value in {**required, **held}.items()
-        if name.isidentifier() and (name in required or _is_plain(value))
+        inspect.Parameter(name, keyword, default=value)
+        for name, value in held.items()
+        if name.isidentifier() and (value is empty or _is_plain(value))
     ]
 
 
-def _required(field: Field[Any]) -> bool:
-    return field.init and field.default is MISSING and field.default_factory is MISSING
+def _default(field: Field[Any]) -> object:
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return inspect.Parameter.empty if field.default is MISSING else field.default
 
 
 def _is_plain(value: object) -> bool:

@@ -129,11 +129,12 @@ def documents_one_query(target: Any) -> bool:
 
 def takes_booleans(target: Any, mask: str) -> str | None:
     """The polarity of the boolean masks that the argument is said to take, as an option of the convention."""
-    sentences = [
-        s for line in _own_lines(target, mask, _arguments(target) - {mask}) for s in _sentences(line)
-    ]
-    polarity = _one(_polarities(target, mask))
-    told = any(re.search(r"\bbool(?:ean)?\b", sentence, re.IGNORECASE) for sentence in sentences)
+    others = _arguments(target) - {mask}
+    sentences = [s for line in _own_lines(target, mask, others) for s in _sentences(line)]
+    # What speaks of another argument too may say it of that one.
+    own = [sentence for sentence in sentences if not set(re.findall(r"\w+", sentence)) & others]
+    polarity = _one(_said(own))
+    told = any(re.search(r"\bbool(?:ean)?\b", sentence, re.IGNORECASE) for sentence in own)
     return polarity[0] if told and polarity is not None else None
 
 

@@ -30,6 +30,8 @@ _FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
     ".flat": lambda weight: weight.squeeze(),
 }
 _BIAS = re.compile(r"bias|^b(_?[a-z]{0,3})?\d*$|_b\d*$")
+# What the last letter of a weight's name tells, if nothing else does.
+_LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
 _MOST = 81
 # Of the ways in which a call returns, how many are studied: those that differ in square matrices differ in nothing.
 _STUDIED = 2
@@ -104,6 +106,8 @@ def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[n
     taken = {argument.partition(".")[0] for argument in owned}
     kept = [p for p in parameters_of(function) if p.name not in taken]
     made.forward.__signature__ = inspect.Signature(kept)
+    # Its source and comments are the function's.
+    made.forward.__wrapped__ = function
     made.forward.__doc__, made.__module__ = made.__doc__, getattr(function, "__module__", __name__)
     return cast(type[nn.Module], made)
 
@@ -161,9 +165,6 @@ def _named(arguments: list[str], parameters: list[str]) -> dict[str, str]:
     if all(told.values()) and len(set(told.values())) == len(told):
         return {a: str(name) for a, name in told.items()}
     return dict(zip(arguments, parameters, strict=False))
-
-
-_LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
 
 
 def _forms_of(shape: tuple[int, ...]) -> list[str]:

@@ -223,6 +223,7 @@ def test_a_mask_of_rank_three_is_of_samples_where_a_comment_says_it_is_the_same_
         ("mask: 0 where a key is kept, -inf where it is hidden.", None),
         ("mask is boolean.", None),
         ("other: bool, True = ignored.", None),
+        ("mask   added to the scores\nother  bool, True = ignored", None),
     ],
 )
 def test_a_mask_is_boolean_where_that_word_is_said_of_it(words: str, polarity: Option) -> None:

@@ -1,0 +1,70 @@
+"""What is the adapter's fault is told apart from what is the target's."""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attncheck import run
+from attncheck.model.case import Case, Scalar
+from attncheck.targets import search
+from attncheck.targets.adapter import Reference
+from attncheck.targets.bench import Bench
+from attncheck.targets.subject import Subject
+from attnref.catalogue import BY_ID
+
+
+class ReadsInTheCall(nn.Module):
+    """Reads a field in its call that no name of a size could tell."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x) * self.config.flavour_of_the_day
+
+
+class LacksAnAttribute(nn.Module):
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.gain * torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def test_a_field_that_the_adapter_did_not_give_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "SECONDS", 2.0)
+
+    report = run(ReadsInTheCall, mechanism="multi_head", isolate=False, seed=1, budget="quick")
+
+    assert report.exit_code == 3
+    assert not report.failed
+    assert "reads 'flavour_of_the_day', which the configuration it was given has not" in " ".join(
+        verdict.reason for verdict in report.verdicts
+    )
+
+
+def test_an_attribute_that_the_target_itself_lacks_is_a_finding() -> None:
+    report = run(LacksAnAttribute, mechanism="scaled_dot_product", isolate=False, seed=1, budget="quick")
+
+    assert report.exit_code == 1
+
+
+class GivesTooLittle(Reference):
+    def call(
+        self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
+    ) -> Mapping[str, Tensor]:
+        return SimpleNamespace().missing  # type: ignore[no-any-return]  # never there
+
+
+def test_the_stage_says_whose_fault_it_is() -> None:
+    cross = BY_ID["cross"]
+    sizes = {"batch": 1, "q_len": 2, "kv_len": 3, "query_size": 2, "key_size": 2, "head_dim": 2, "v_dim": 2}
+    ask = Subject(cross, Reference(cross).interface).ask(Case(sizes))
+
+    trouble = Bench(GivesTooLittle(cross)).perform(ask).trouble
+
+    assert trouble is not None
+    assert (trouble.stage, trouble.kind) == ("adapter", "AttributeError")
