@@ -1,0 +1,180 @@
+"""What one argument of a constructor may want: expressions over sizes and options, the likeliest first."""
+
+import inspect
+import re
+
+from attncheck.targets.adapter import constructor_axes, signature_of
+from attncheck.targets.names import (
+    ACROSS,
+    BLOCKS,
+    CAUSAL,
+    CONFIGS,
+    FACTORS,
+    INNER,
+    KERNELS,
+    KV_HEADS,
+    LENGTHS,
+    OPTIONS,
+    RESOLUTIONS,
+    SIDES,
+    SOFT_CAP,
+    WINDOWS,
+    axes_for,
+    is_dropout,
+    layer_role,
+)
+from attnref import Mechanism
+
+# Expressions with their costs; None leaves an argument at its default.
+Choices = list[tuple[str | None, float]]
+
+# What an argument that tells nothing may want, after every size was tried.
+CONSTANTS = ("True", "0.0", "None", "1")
+# What a configuration beside the sizes is read for.
+_LEAST_CONFIG = "SimpleNamespace(_attn_implementation='eager')"
+# Neither int() nor round() of channels times this ratio is anything but channels // reduction.
+_RATIO = "(channels // reduction + 0.25) / channels"
+_LENGTH = "max(q_len, kv_len)"
+# A table or a mask is as long as the longest sequence, which few are; some are.
+LONGEST = f"{_LENGTH} + q_len % 3"
+_AT_MOST = re.compile("max|longest|block|context|ctx|position")
+_MAP = "(height, width)"
+WINDOW = "(height, tokens // height)"
+# The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
+_RESOLUTION = "(height + 1) // 32 * 32"
+_RESOLUTIONS = "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
+# How large the pieces are in which a target works, or what it keeps: mistakes show only past them.
+_PIECES = re.compile(
+    "chunk|block|tile|piece|split|slice|bucket|buffer|cache|batch|step|iter|seed|depth|layer|dilat"
+)
+# What else the one expression that a name tells may be.
+_OTHERWISE: dict[str, Choices] = {
+    # One number may be the side of a square, or count the tokens of a sequence.
+    WINDOW: [("tokens", 0.4), ("height", 0.5)],
+    _RESOLUTION: [(_RESOLUTIONS, 0.4)],
+}
+
+
+def choices_for(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]) -> Choices:
+    """Expressions for one argument, by what its name tells or else by the sizes that there are."""
+    told = _by_meaning(parameter, mechanism, axes)
+    return _by_size(parameter, mechanism, axes) if told is None else _as_told(parameter, *told)
+
+
+def _as_told(parameter: inspect.Parameter, expression: str, cost_of_default: float | None) -> Choices:
+    others = _OTHERWISE.get(expression, [])
+    if expression == LONGEST and not _AT_MOST.search(parameter.name.lower()):
+        others = [(_LENGTH, 0.2)]
+    stays = parameter.default is not parameter.empty and cost_of_default is not None
+    return [(expression, 0.0), *others, *([(None, cost_of_default or 0.0)] if stays else [])]
+
+
+def _by_size(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]) -> Choices:
+    required = parameter.default is parameter.empty
+    name = parameter.name.lower()
+    if not required and parameter.default is None and name in CONFIGS:
+        # What may be left out at construction may be read in the call.
+        return [(None, 0.0), (_LEAST_CONFIG, 0.3)]
+    likely = [a for a in axes_for(name) if a in axes]
+    found: Choices = [(axis, 0.1 * i) for i, axis in enumerate(likely)]
+    if likely[:1] == ["height"] and "width" in axes and name not in SIDES:
+        # A map's size is one number or two.
+        found.append((_MAP, -0.1 if re.search("tuple|sequence", str(parameter.annotation), re.I) else 0.2))
+    if {"channels", "reduction"} <= set(axes) and "reduced" not in axes:
+        found = _squeezed(parameter, found, axes)
+    if name in INNER and {"heads", "head_dim"} <= set(axes):
+        found.insert(0, ("heads * head_dim", 0.0))
+    if required and likely[:1] == ["heads"] and "head" in name:
+        # With one head for want of another number, what heads do to each other would go unseen.
+        return found
+    if required:
+        found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
+        return [*found, *((c, 3.0) for c in CONSTANTS)]
+    if not found and is_count(parameter) and not _PIECES.search(name):
+        # A name that tells nothing may be any size all the same, but for those that only a call has.
+        built = [axis for axis in axes if axis in constructor_axes(mechanism)]
+        return [(None, 0.0), *((a, 1.0 + 0.1 * i) for i, a in enumerate(built))]
+    if not (_is_size(parameter) or found[:1] == [(_RATIO, 0.0)]) or not found:
+        return [(None, 0.0)]
+    return [*found[:2], (None, 0.6)]
+
+
+def _by_meaning(
+    parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]
+) -> tuple[str, float | None] | None:
+    """The one expression that an argument wants by its name, and what its default costs instead, if it may stay."""
+    name, default = parameter.name.lower(), parameter.default
+    rate = is_dropout(name) or (name == "rate" and default == 0.0)
+    if rate and (default is parameter.empty or isinstance(default, (bool, int, float))):
+        # A flag lets through a rate that another argument names.
+        return ("dropout > 0" if isinstance(default, bool) else "dropout"), None
+    layer = _layer(parameter, mechanism, axes) if default is parameter.empty else None
+    if layer is not None:
+        return layer, None
+    options = {o.name: o.values for o in mechanism.contract.options}
+    if name in CAUSAL and "causal" in options:
+        return "causal", 1.0
+    if name in options and (not isinstance(default, str) or default in options[name]):
+        return name, 0.5
+    if name in OPTIONS["bias"] and "bias" in options and isinstance(default, bool):
+        return "bias", 0.5
+    if name in KV_HEADS and "heads" in axes:
+        return "heads", 0.5
+    if name in LENGTHS and "q_len" in signature_of(mechanism).axes:
+        return LONGEST, 0.5
+    if name in WINDOWS and "height" in options and "tokens" in axes:
+        return WINDOW, None
+    if "height" in options and "tokens" in axes and name in (*SIDES, *ACROSS):
+        return ("height" if name in SIDES else "tokens // height"), None
+    if name in KERNELS and "branches" in axes:
+        return "list(range(3, 3 + 2 * branches, 2))", 0.5
+    if name in BLOCKS and mechanism.id == "modified_resnet":
+        return "(2, 3, 1, 1)", None
+    if name in RESOLUTIONS and mechanism.id == "modified_resnet":
+        return _RESOLUTION, None
+    if name in FACTORS and "head_dim" in axes and default is not None:
+        return FACTORS[name], 0.2
+    if name in SOFT_CAP and "soft_cap" in options:
+        return "soft_cap", 0.5
+    return None
+
+
+def _layer(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]) -> str | None:
+    """A layer that a target wants handed in, by the role that its name tells."""
+    role = layer_role(parameter.name)
+    if role is None or not re.search(r"Module|Linear|Conv", str(parameter.annotation)):
+        return None
+    if {"model_dim", "heads"} <= set(axes):
+        inner = "heads * head_dim"
+        return (
+            f"torch.nn.Linear({inner}, model_dim)"
+            if role == "output"
+            else f"torch.nn.Linear(model_dim, {inner})"
+        )
+    if {"channels", "reduced"} <= set(axes) and any(o.name == "rank" for o in mechanism.contract.options):
+        kind = "(torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)[rank - 1]"
+        return f"{kind}(reduced, channels, 1)" if role == "output" else f"{kind}(channels, reduced, 1)"
+    return None
+
+
+def _squeezed(parameter: inspect.Parameter, found: Choices, axes: tuple[str, ...]) -> Choices:
+    """The squeezed width where an argument asks for it, or the ratio that leaves it."""
+    name = parameter.name.lower()
+    meanings = axes_for(name)
+    if isinstance(parameter.default, float) and 0 < parameter.default < 1:
+        return [(_RATIO, 0.0)] if "reduction" in meanings else []
+    if "reduced" in meanings and "channels" not in meanings:
+        bounded = "max(channels // reduction, least_reduced)"
+        # A squeeze is a width, or what the channels are divided by.
+        ratio = [("reduction", 0.4)] if name == "squeeze" else []
+        return [(bounded if "least_reduced" in axes else "channels // reduction", 0.0), *ratio, *found]
+    return found
+
+
+def _is_size(parameter: inspect.Parameter) -> bool:
+    return parameter.default is None or is_count(parameter)
+
+
+def is_count(parameter: inspect.Parameter) -> bool:
+    """Whether an argument's default is a whole number."""
+    return isinstance(parameter.default, int) and not isinstance(parameter.default, bool)

@@ -1,0 +1,53 @@
+"""What one argument of a constructor may want follows from its name, its default and the sizes there are."""
+
+from attncheck.targets.constructing import constructions
+from attnref.catalogue import BY_ID
+
+MULTI_HEAD = BY_ID["multi_head"]
+AXES = ("model_dim", "heads", "head_dim", "v_dim", "query_size", "key_size", "value_size")
+
+
+def test_a_length_may_be_exact_unless_its_name_says_that_it_is_the_longest() -> None:
+    def exact(dim: int, heads: int, seq_len: int) -> None: ...
+
+    def longest(dim: int, heads: int, max_seq_len: int) -> None: ...
+
+    lengths = {way.arguments["seq_len"] for way in constructions(exact, MULTI_HEAD, AXES, {})}
+    bounds = {way.arguments["max_seq_len"] for way in constructions(longest, MULTI_HEAD, AXES, {})}
+
+    assert lengths == {"max(q_len, kv_len) + q_len % 3", "max(q_len, kv_len)"}
+    assert bounds == {"max(q_len, kv_len) + q_len % 3"}
+
+
+def test_the_size_of_a_map_may_be_two_numbers() -> None:
+    axes = ("channels", "heads", "height", "width", "classes")
+
+    def one(in_features: int, feat_size: int, num_heads: int) -> None: ...
+
+    def two(in_features: int, feat_size: tuple[int, int], num_heads: int) -> None: ...
+
+    sizes = [
+        constructions(each, BY_ID["attention_pool"], axes, {})[0].arguments["feat_size"]
+        for each in (one, two)
+    ]
+
+    assert sizes == ["height", "(height, width)"]
+
+
+def test_the_sides_of_a_map_whose_pixels_are_the_tokens_are_told_apart() -> None:
+    def over_pixels(dim: int, num_heads: int, height: int, width: int) -> None: ...
+
+    (likeliest, *_) = constructions(
+        over_pixels, BY_ID["relative_position"], ("model_dim", "heads", "tokens"), {}
+    )
+
+    assert likeliest.arguments["height"] == "height"
+    assert likeliest.arguments["width"] == "tokens // height"
+
+
+def test_a_number_that_tells_nothing_is_no_length_of_a_call() -> None:
+    def in_slices(take: int = 3) -> None: ...
+
+    ways = constructions(in_slices, BY_ID["kernel_regression"], ("q_len", "kv_len"), {})
+
+    assert [way.arguments for way in ways] == [{}]
