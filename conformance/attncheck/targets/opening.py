@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from attncheck.model import installed
@@ -16,7 +17,7 @@ from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.frameworks.recognising import crossings
 from attncheck.targets.frameworks.tying import with_equal_widths
 from attncheck.targets.loading import load
-from attncheck.targets.owning import found_owning, reached
+from attncheck.targets.owning import found_owning, reached, with_width
 from attncheck.targets.pruning import pruned
 from attncheck.targets.recognising import likely_mechanisms
 from attncheck.targets.trying import runs
@@ -119,12 +120,11 @@ def _discovered(
     target: Any, mechanism: Mechanism, init: Mapping[str, str], tell: Callable[[str], None]
 ) -> Found:
     """The adapter of a target, which may be a function that is handed its weights. Raises NoAdapterError."""
+    seek = partial(discover, mechanism=mechanism, init=init, progress=tell)
     try:
-        return discover(target, mechanism, init=init, progress=tell)
+        return with_width(seek(target), target, mechanism, seek)
     except NoAdapterError:
-        found = found_owning(
-            target, mechanism, lambda made: discover(made, mechanism, init=init, progress=tell)
-        )
+        found = found_owning(target, mechanism, seek)
         if found is None:
             raise
         return found

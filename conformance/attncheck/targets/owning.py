@@ -23,12 +23,15 @@ from attncheck.targets.plans import called_as
 from attncheck.targets.trying import attempt, first_case
 from attnref import Mechanism
 
-# How a function may want a weight of the reference: as it is, turned, or without axes of size 1.
+# How a function may want a weight of the reference: as it is, turned, without axes of size 1, or as one divided by it.
 _FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "": lambda weight: weight,
     ".T": lambda weight: weight.flatten(1).T,
     ".flat": lambda weight: weight.squeeze(),
+    ".reciprocal": lambda weight: weight,
 }
+# Numbers that say how wide a kernel is; by these names they are nothing else.
+_WIDTHS = ("bandwidth", "bw", "h", "sigma", "lengthscale", "length_scale")
 _BIAS = re.compile(r"bias|^b(_?[a-z]{0,3})?\d*$|_b\d*$")
 # What the last letter of a weight's name tells, if nothing else does.
 _LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
@@ -44,7 +47,8 @@ class Owning(nn.Module):
                  sizes: Mapping[str, Any]) -> None:  # fmt: skip
         super().__init__()
         # In a list: what is no weight is no part of the state.
-        self._held: list[Any] = [function, {a: sizes[e] for a, e in owned.items() if e in sizes}]
+        inverse = {a for a, e in owned.items() if e.endswith(".reciprocal")}
+        self._held: list[Any] = [function, {a: sizes[e] for a, e in owned.items() if e in sizes}, inverse]
         for argument, expression in owned.items():
             name, form = parameter_of(expression)
             if name in shapes:
@@ -57,15 +61,16 @@ class Owning(nn.Module):
 
     def through(self, args: Any, kwargs: Mapping[str, Any]) -> Any:
         """Call the function with its weights."""
-        function, sizes = self._held
-        weights = dict(self.named_parameters(recurse=False))
+        function, sizes, inverse = self._held
+        own = self.named_parameters(recurse=False)
+        weights = {n: 1 / parameter if n in inverse else parameter for n, parameter in own}
         entries = {name: dict(module.named_parameters()) for name, module in self.named_children()}
         return function(*args, **kwargs, **weights, **entries, **sizes)
 
 
 def parameter_of(expression: str) -> tuple[str, str]:
     """The reference's parameter that an expression names, and the form in which it is wanted."""
-    form = next(f for f in (".T", ".flat", "") if expression.endswith(f))
+    form = next(f for f in (".T", ".flat", ".reciprocal", "") if expression.endswith(f))
     return expression.removesuffix(form), form
 
 
@@ -73,7 +78,8 @@ def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[n
     """A function that is handed its weights as a class of modules that own them, built from sizes.
 
     `owned` says for each such argument which parameter of the reference it is: "query.weight", turned
-    as "query.weight.T", or without its axes of size 1 as "query.weight.flat"; or the size it is, as "heads".
+    as "query.weight.T", without its axes of size 1 as "query.weight.flat", or as one divided by it as
+    "inverse_width.reciprocal"; or the size it is, as "heads".
     What is handed over in a dictionary is named by both, as `**{"params.wq": "query.weight"}`.
 
     Raises: UsageError if the mechanism has no such parameter or size.
@@ -194,12 +200,37 @@ def found_owning(function: Any, mechanism: Mechanism, discover: Callable[[Any], 
     likeliest: Found | None = None
     for owned in itertools.islice(ways_to_own(function, mechanism), _STUDIED):
         try:
-            found = discover(owning(function, mechanism.id, **owned))
+            found = _told_as_owning(discover(owning(function, mechanism.id, **owned)), owned)
         except NoAdapterError:
             continue
-        handed = "handed its weights: " + ", ".join(f"{argument} is {e}" for argument, e in owned.items())
-        found = replace(found, owned=owned, notes=(handed, *found.notes[1:]))
         if found.certainty == "verified":
             return found
         likeliest = likeliest or found
     return likeliest
+
+
+def _told_as_owning(found: Found, owned: Mapping[str, str]) -> Found:
+    handed = "handed its weights: " + ", ".join(f"{argument} is {e}" for argument, e in owned.items())
+    return replace(found, owned=owned, notes=(handed, *found.notes[1:]))
+
+
+def with_width(found: Found, function: Any, mechanism: Mechanism, discover: Callable[[Any], Found]) -> Found:
+    """The adapter under which a kernel has every width, where a function that takes one was right at its default."""
+    parameters = parameters_of(function) if inspect.isfunction(function) else []
+    numbers = [
+        p for p in parameters if isinstance(p.default, (int, float)) and not isinstance(p.default, bool)
+    ]
+    argument = next((p.name for p in numbers if p.default == 1 or p.name.lower() in _WIDTHS), None)
+    if argument is None or "inverse_width" not in found.absent:
+        return found
+    told: Found | None = None
+    for form in ("", ".reciprocal"):
+        owned = {argument: f"inverse_width{form}"}
+        try:
+            told = _told_as_owning(discover(owning(function, mechanism.id, **owned)), owned)
+        except NoAdapterError:
+            continue
+        if told.certainty == "verified":
+            return told
+    # In neither meaning is it right: by its name it has the second.
+    return told if told is not None and argument.lower() in _WIDTHS else found

@@ -133,3 +133,47 @@ def test_what_owns_nothing_is_reached_as_it_is() -> None:
     found = discover(torch.nn.functional.scaled_dot_product_attention, BY_ID["scaled_dot_product"])
 
     assert reached(abs, found) is abs
+
+
+def of_a_width(x: Tensor, x_train: Tensor, y_train: Tensor, h: float = 1.0) -> Tensor:
+    return (-(((x[:, None] - x_train) / h) ** 2) / 2).softmax(-1) @ y_train
+
+
+def of_an_inverse_width(x: Tensor, x_train: Tensor, y_train: Tensor, beta: float = 1.0) -> Tensor:
+    return (-(((x[:, None] - x_train) * beta) ** 2) / 2).softmax(-1) @ y_train
+
+
+def of_a_variance_called_a_width(
+    x: Tensor, x_train: Tensor, y_train: Tensor, bandwidth: float = 1.0
+) -> Tensor:
+    return (-((x[:, None] - x_train) ** 2) / bandwidth / 2).softmax(-1) @ y_train
+
+
+def of_a_power(x: Tensor, x_train: Tensor, y_train: Tensor, power: float = 1.0) -> Tensor:
+    return (-((x[:, None] - x_train).abs() ** (2 * power)) / 2).softmax(-1) @ y_train
+
+
+@pytest.mark.parametrize(
+    ("function", "owned"),
+    [
+        (of_a_width, {"h": "inverse_width.reciprocal"}),
+        (of_an_inverse_width, {"beta": "inverse_width"}),
+        (of_a_variance_called_a_width, {"bandwidth": "inverse_width.reciprocal"}),
+        (of_a_power, {}),
+    ],
+)
+def test_a_number_that_is_a_kernels_width_is_judged_at_other_values_than_one(
+    function, owned: dict[str, str]
+) -> None:
+    assert found_in(function, "kernel_regression").owned == owned
+
+
+@pytest.mark.parametrize(
+    ("function", "code"), [(of_a_width, 0), (of_a_variance_called_a_width, 1), (of_a_power, 0)]
+)
+def test_a_width_that_is_right_at_one_alone_is_found(function, code: int) -> None:
+    report = attncheck.run(
+        function, mechanism="kernel_regression", isolate=False, seed=1, checks=("matches_the_reference",)
+    )
+
+    assert report.exit_code == code
