@@ -6,29 +6,25 @@ from typing import Any
 
 from torch import nn
 
-from attncheck.model.case import Case
 from attncheck.model.errors import NoAdapterError
 from attncheck.strategies.tensors import DTYPES
-from attncheck.targets.adapter import feature_sizes, parameter_shapes
+from attncheck.targets.adapter import parameter_shapes
+from attncheck.targets.assigning import around, assigned, guessed, settled
 from attncheck.targets.calling import Calling, callings
 from attncheck.targets.choosing import with_choices, with_ignored_inputs
 from attncheck.targets.features import with_features
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
-from attncheck.targets.grouping import of_one_head, plainly_placed, with_groups
+from attncheck.targets.grouping import with_groups
 from attncheck.targets.hypotheses import Guess, guesses
-from attncheck.targets.layers import Shape, learned_shapes
+from attncheck.targets.layers import learned_shapes
 from attncheck.targets.limits import with_least_reduced, with_refusals, with_vanishing_output
-from attncheck.targets.normalising import Norm, arrangements
-from attncheck.targets.placing import Placement
 from attncheck.targets.plans import Plan, called_as, plans
 from attncheck.targets.probing import (
-    acts_its_roles,
     all_told,
     idle_in,
     lacking_parameters,
     separates_samples,
-    stands_apart,
     with_lacking,
 )
 from attncheck.targets.search import Progress, Search, explanation
@@ -46,9 +42,8 @@ from attncheck.targets.trying import (
 from attncheck.targets.unmasking import attends, unmasked
 from attnref import Mechanism
 
-# Assignments of weights that are compared, and of those the ones that are also probed by changes.
+# Assignments of weights that are compared.
 _GUESSES = 400
-_PROBED = 60
 
 # A way to build and call that is less likely than this is not tried with masks.
 _FAR = 2.0
@@ -136,7 +131,7 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
     case = case_for(base, search.mechanism, plan.sizes)
     if case is None:
         return None
-    base, possible = _assigned(search, plan.own, base, case)
+    base, possible = assigned(search, plan.own, base, case)
     search.called += 1
     first = attempt(replace(base, result=""), search.target, case, load=False)
     rank = plan.rank + calling.cost
@@ -144,94 +139,44 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
     if not first.ran:
         search.last_error = first.error
         if possible and (calling.by_name or rank < 3):
-            _keep_what_raised(search, _guessed(base, possible), calling, rank, possible[0].named)
+            _keep_what_raised(search, guessed(base, possible), calling, rank, possible[0].named)
         return None
     placed = _results(base, search.target, case)
     if not placed:
         if possible and calling.by_name:
-            search.keep(rank + 50, _guessed(base, possible))
+            search.keep(rank + 50, guessed(base, possible))
         return None
     if not possible and rank < 3:
         idle = idle_in(placed[0], search.target, case)
         used = {n: shape for n, shape in plan.own.items() if n not in idle}
-        base, possible = _assigned(search, used, base, case) if idle and used else (base, [])
+        base, possible = assigned(search, used, base, case) if idle and used else (base, [])
         placed = [replace(each, idle=idle, shared=base.shared) for each in placed] if possible else placed
     for base in placed:
-        around = _around(search, plan, base, case)
-        if plan.inside and not around:
+        places = around(plan, base, case, search.mechanism)
+        if plan.inside and not places:
             # A norm elsewhere, of queries say, is none that the reference could have around it.
-            around, possible = [((), ())], []
-        for norms, placements in around:
-            guessed = [replace(g, placements=g.placements + placements) for g in possible]
-            found = _try_guesses(search, plan, replace(base, norms=norms), guessed, rank)
+            places, possible = [((), ())], []
+        for norms, placements in places:
+            beside = [replace(g, placements=g.placements + placements) for g in possible]
+            found = _try_guesses(search, plan, replace(base, norms=norms), beside, rank)
             if found is not None:
                 return found
     return None
 
 
-def _keep_what_raised(search: Search, guessed: Found, calling: Calling, rank: float, named: bool) -> None:
+def _keep_what_raised(search: Search, likely: Found, calling: Calling, rank: float, named: bool) -> None:
     """Remember a call that raised, in case nothing that runs is likelier."""
     # What every name says is believed before a way to call it that runs but has no place for the weights.
     told = calling.by_name and rank < 1 and named
     # What gets as far as a name that is missing was called in the right layout.
     nearer = 50 if search.last_error.startswith(_NO_DTYPE) else 0
-    search.keep(rank + (10 if told else 100 if calling.by_name else 150) - nearer, guessed)
-
-
-def _assigned(search: Search, own: Mapping[str, Shape], base: Found, case: Case) -> tuple[Found, list[Guess]]:
-    """Assignments of a target's tensors, with the adapter that says how many heads of keys and values there are."""
-    heads = case.sizes.get("heads")
-    reference = parameter_shapes(search.mechanism, {**case.names, **base.fixed})
-    possible = search.guesses(own, reference, heads) if own else [_nothing(reference)]
-    if possible or not heads:
-        return base, possible
-    of_one = of_one_head(reference, heads)
-    possible = plainly_placed(search.guesses(own, of_one, heads)) if of_one else []
-    return (replace(base, shared="1") if possible else base), possible
-
-
-def _around(
-    search: Search, plan: Plan, base: Found, case: Case
-) -> list[tuple[tuple[Norm, ...], tuple[Placement, ...]]]:
-    """Where the target's norms may stand: nowhere, if it has none."""
-    if not plan.inside:
-        return [((), ())]
-    return list(arrangements(plan.inside, feature_sizes(search.mechanism, base.inputs, case.names)))
-
-
-def _nothing(reference: Mapping[str, object]) -> Guess:
-    return Guess((), tuple(reference), (), 0.0, named=not reference)
+    search.keep(rank + (10 if told else 100 if calling.by_name else 150) - nearer, likely)
 
 
 def _ties_hold(base: Found, mechanism: Mechanism) -> bool:
     """Whether tensors that play several roles have sizes that can be equal."""
     ties = subject_of(base, mechanism).ties
     return not any(a in base.free and a in ties for a in base.free)
-
-
-def _guessed(base: Found, possible: list[Guess]) -> Found:
-    guess = possible[0]
-    return replace(
-        base, placements=guess.placements, absent=guess.absent, identity=guess.identity,
-        certainty="named" if guess.named else "guessed",
-    )  # fmt: skip
-
-
-def _settled(base: Found, target: Any, case: Case, possible: list[Guess]) -> Found:
-    """The likeliest assignment: named, or the one whose tensors act as their roles must."""
-    if possible[0].named and not base.norms:
-        return _guessed(base, possible)
-    # What layers are called stands; with norms, whether they act so is seen as well.
-    for guess in possible[: 1 if possible[0].named else _PROBED]:
-        found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
-        if acts_its_roles(found, target, case):
-            return replace(found, certainty="probed")
-    if base.norms:
-        # It may stand where the reference has no place for one, between heads and output say.
-        return replace(_guessed(base, possible), certainty="guessed")
-    if stands_apart(possible):
-        return replace(_guessed(base, possible), certainty="placed")
-    return _guessed(base, possible)
 
 
 def _results(base: Found, target: Any, case: Any) -> list[Found]:
@@ -278,11 +223,11 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
         search.least_repeated = plan.repeated
     penalty = 0.0 if separates_samples(base, search.target, first) else 5.0
     if possible:
-        settled = _settled(base, search.target, first, possible)
-        if settled.certainty == "guessed" and rank < 1 and not base.norms and all_told(possible, _GUESSES):
+        likeliest = settled(base, search.target, first, possible)
+        if likeliest.certainty == "guessed" and rank < 1 and not base.norms and all_told(possible, _GUESSES):
             # There is no other way to place its tensors, and in none of them is the target right.
-            settled = replace(settled, certainty="placed")
-        search.keep(rank + penalty, settled)
+            likeliest = replace(likeliest, certainty="placed")
+        search.keep(rank + penalty, likeliest)
     else:
         lacking = lacking_parameters(
             plan.own,
