@@ -30,7 +30,10 @@ def simplify(solver: Solver, terms: Sequence[Term], *, seconds: float = 5.0) -> 
         # One condition that suffices alone says more than any list of paths.
         if time.process_time() < deadline and _adds(solver, chosen, (atom,)) and solver.implies(atom, whole):
             chosen.append((atom,))
-    for term in plain_terms:
+            if not _adds(solver, chosen, (whole,)):
+                break
+    # What one condition says whole needs no list of paths, each of which is a question of its own.
+    for term in plain_terms if _adds(solver, chosen, (whole,)) else ():
         if time.process_time() < deadline and _adds(solver, chosen, term):
             chosen.append(_shorter(solver, term, whole))
         elif time.process_time() >= deadline:

@@ -3,6 +3,7 @@
 import ast
 import enum
 import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ class Answer(enum.Enum):
 
 
 Point = dict[str, int]
+_EQUAL = re.compile(r"(\w+) == (\d+)")
 
 
 class Solver:
@@ -57,8 +59,12 @@ class Solver:
         solver.set("timeout", 10 * patience)
         # A step limit too: the time limit alone makes answers depend on the machine's load.
         solver.set("rlimit", 20_000 * patience)
+        settled = [self._settled(condition) for condition in conditions]
         for condition in (self.domain, *conditions):
-            solver.add(self._translated(condition))
+            # A product with a number that is known is linear, and z3 does not always see that it is known.
+            solver.add(self._z3.substitute(self._translated(condition), *filter(None, settled)))
+        for pair in filter(None, settled):
+            solver.add(pair[0] == pair[1])
         result = solver.check()
         if result == self._z3.unsat:
             return Answer.NONE
@@ -69,6 +75,13 @@ class Solver:
         # The translation is trusted as far as this: every model is checked against Python.
         right = all(self.holds(condition, point) for condition in (self.domain, *conditions))
         return point if right else Answer.UNKNOWN
+
+    def _settled(self, condition: str) -> tuple[Any, Any] | None:
+        """An axis and its size, if a condition is that and nothing else."""
+        told = _EQUAL.fullmatch(condition)
+        if told is None or told[1] not in self.axes or told[1] in self.fixed:
+            return None
+        return self._symbols[told[1]], self._z3.IntVal(int(told[2]))
 
     def holds(self, condition: str, point: Mapping[str, int]) -> bool:
         """Whether a condition is true at a point, by Python's own arithmetic."""
