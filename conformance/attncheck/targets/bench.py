@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 # Taken before a target is imported: it may replace torch's own.
@@ -17,6 +16,7 @@ from attncheck.strategies.kept import Kept
 from attncheck.strategies.tensors import DTYPES, digest, make
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.ask import Answer, Ask, Trouble
+from attncheck.targets.found import Configuration
 from attncheck.targets.scenarios import SCENARIOS
 
 _CPU = torch.device("cpu")
@@ -138,7 +138,7 @@ class _BackwardError(Exception):
 
 def _of_the_adapter(error: BaseException) -> Trouble | None:
     """That a configuration which was guessed at lacks a field is no mistake of the target that reads it."""
-    if not isinstance(error, AttributeError) or not isinstance(error.obj, SimpleNamespace):
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, Configuration):
         return None
     message = (
         f"the target reads {error.name!r}, which the configuration it was given has not; write an adapter"

@@ -26,8 +26,7 @@ def hands_on(target: Callable[..., Any], argument: str) -> bool:
 
 def entries_read(target: Callable[..., Any], parameter: inspect.Parameter) -> list[inspect.Parameter]:
     """The entries of a dictionary that a constructor or a function reads, as arguments of their names and defaults."""
-    code = target if inspect.isfunction(target) else getattr(target, "__init__", None)
-    known = getattr(code, "__globals__", {})
+    known = _names_around(target)
     names, found = {parameter.name}, dict(_plain(parameter.default))
     for node in sorted(ast.walk(_constructor(target)), key=lambda n: getattr(n, "lineno", 0)):
         match node:
@@ -146,7 +145,7 @@ def _configurations(target: Callable[..., Any], parameter: inspect.Parameter) ->
     told = _annotated(target, parameter)
     if told is not None:
         return [told]
-    known = getattr(getattr(target, "__init__", None), "__globals__", {})
+    known = _names_around(target)
     named = [
         kind for name, kind in known.items() if isinstance(kind, type) and name.endswith(("Config", "Args"))
     ]
@@ -156,12 +155,18 @@ def _configurations(target: Callable[..., Any], parameter: inspect.Parameter) ->
 
 def _annotated(target: Callable[..., Any], parameter: inspect.Parameter) -> type | None:
     """The class that an argument is said to be, if it is said."""
-    known = getattr(getattr(target, "__init__", None), "__globals__", {})
+    known = _names_around(target)
     told = parameter.annotation
     if isinstance(told, str):
         told = known.get(told)
     told = next((kind for kind in get_args(told) if kind is not type(None)), told)
     return told if isinstance(told, type) and told not in (parameter.empty, Any) else None
+
+
+def _names_around(target: Callable[..., Any]) -> dict[str, Any]:
+    """What the constructor's module knows by name, or a function's."""
+    code = target if inspect.isfunction(target) else getattr(target, "__init__", None)
+    return getattr(code, "__globals__", {})
 
 
 def _shared(one: str, two: str) -> int:

@@ -80,10 +80,15 @@ def _configured(
     config: str, fields: list[inspect.Parameter], mechanism: Mechanism, axes: tuple[str, ...]
 ) -> Iterator[Construction]:
     """A configuration of these fields or entries, each guessed at as an argument would be."""
-    said = {field.name: repr(field.default) for field in fields if field.default is not field.empty}
+    said = _said(fields)
     choices = {field.name: choices_for(field, mechanism, axes) for field in fields}
     for way in _combined(choices, {}):
         yield replace(way, arguments={**said, **way.arguments}, config=config)
+
+
+def _said(fields: list[inspect.Parameter]) -> dict[str, str]:
+    """The defaults of fields, as expressions."""
+    return {field.name: repr(field.default) for field in fields if field.default is not field.empty}
 
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
@@ -144,8 +149,7 @@ def _as_config(
              "causal": "False", "is_causal": "False", "is_decoder": "False", "_attn_implementation": "'eager'"}  # fmt: skip
     assigned = tuple(e for e in dict.fromkeys(fields.values()) if e not in mechanism.contract.defaults)
     # What its own configuration says beside, such as flags that no other has.
-    fields_of_its_own = (f for f in fields_said(target, parameter) if f.default is not f.empty)
-    said = {f.name: repr(f.default) for f in fields_of_its_own if not is_dropout(f.name)}
+    said = {n: e for n, e in _said(fields_said(target, parameter)).items() if not is_dropout(n)}
     return Construction(
         {**said, **fields, **flags}, -0.5, config=parameter.name, takes=("dropout",), assigned=assigned
     )

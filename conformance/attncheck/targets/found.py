@@ -14,6 +14,10 @@ from attncheck.targets.normalising import Norm
 from attncheck.targets.placing import Placement
 
 
+class Configuration(SimpleNamespace):
+    """What a target is given for its configuration: fields that were guessed at."""
+
+
 @dataclass(frozen=True)
 class Argument:
     """One argument of a call: a tensor of the reference, or an expression over options and tensors.
@@ -141,5 +145,5 @@ def _placements(data: Any) -> tuple[Placement, ...]:
 
 def value_of(expression: str, names: Mapping[str, Scalar | Tensor]) -> Any:
     """The value of an adapter's expression over sizes, options and, in a call, tensors."""
-    known = {"max": max, "min": min, "list": list, "range": range, "SimpleNamespace": SimpleNamespace}
+    known = {"max": max, "min": min, "list": list, "range": range, "SimpleNamespace": Configuration}
     return eval(expression, {"__builtins__": known, "torch": torch}, dict(names))

@@ -3,7 +3,7 @@
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -46,9 +46,9 @@ class Owning(nn.Module):
     def __init__(self, function: Callable[..., Any], owned: Mapping[str, str], shapes: Mapping[str, Any],
                  sizes: Mapping[str, Any]) -> None:  # fmt: skip
         super().__init__()
-        # In a list: what is no weight is no part of the state.
-        inverse = {a for a, e in owned.items() if e.endswith(".reciprocal")}
-        self._held: list[Any] = [function, {a: sizes[e] for a, e in owned.items() if e in sizes}, inverse]
+        self._function = function
+        self._sizes = {a: sizes[e] for a, e in owned.items() if e in sizes}
+        self._inverse = {a for a, e in owned.items() if e.endswith(".reciprocal")}
         for argument, expression in owned.items():
             name, form = parameter_of(expression)
             if name in shapes:
@@ -61,11 +61,10 @@ class Owning(nn.Module):
 
     def through(self, args: Any, kwargs: Mapping[str, Any]) -> Any:
         """Call the function with its weights."""
-        function, sizes, inverse = self._held
         own = self.named_parameters(recurse=False)
-        weights = {n: 1 / parameter if n in inverse else parameter for n, parameter in own}
+        weights = {n: 1 / parameter if n in self._inverse else parameter for n, parameter in own}
         entries = {name: dict(module.named_parameters()) for name, module in self.named_children()}
-        return function(*args, **kwargs, **weights, **entries, **sizes)
+        return self._function(*args, **kwargs, **weights, **entries, **self._sizes)
 
 
 def parameter_of(expression: str) -> tuple[str, str]:
@@ -196,22 +195,10 @@ def _returns(made: type[nn.Module], mechanism: Mechanism) -> bool:
 
 
 def found_owning(function: Any, mechanism: Mechanism, discover: Callable[[Any], Found]) -> Found | None:
-    """The adapter of a function that is handed its weights: the verified one, or the first; None if it is not."""
-    likeliest: Found | None = None
-    for owned in itertools.islice(ways_to_own(function, mechanism), _STUDIED):
-        try:
-            found = _told_as_owning(discover(owning(function, mechanism.id, **owned)), owned)
-        except NoAdapterError:
-            continue
-        if found.certainty == "verified":
-            return found
-        likeliest = likeliest or found
-    return likeliest
-
-
-def _told_as_owning(found: Found, owned: Mapping[str, str]) -> Found:
-    handed = "handed its weights: " + ", ".join(f"{argument} is {e}" for argument, e in owned.items())
-    return replace(found, owned=owned, notes=(handed, *found.notes[1:]))
+    """The adapter of a function that is handed its weights; None if it is not."""
+    return _studied(
+        function, mechanism, itertools.islice(ways_to_own(function, mechanism), _STUDIED), discover
+    )
 
 
 def with_width(found: Found, function: Any, mechanism: Mechanism, discover: Callable[[Any], Found]) -> Found:
@@ -223,14 +210,26 @@ def with_width(found: Found, function: Any, mechanism: Mechanism, discover: Call
     argument = next((p.name for p in numbers if p.default == 1 or p.name.lower() in _WIDTHS), None)
     if argument is None or "inverse_width" not in found.absent:
         return found
-    told: Found | None = None
-    for form in ("", ".reciprocal"):
-        owned = {argument: f"inverse_width{form}"}
+    ways = ({argument: f"inverse_width{form}"} for form in (".reciprocal", ""))
+    told = _studied(function, mechanism, ways, discover)
+    # Where it is right in neither meaning, its name may say which one it has.
+    meant = told is not None and (told.certainty == "verified" or argument.lower() in _WIDTHS)
+    return told if told is not None and meant else found
+
+
+def _studied(
+    function: Any, mechanism: Mechanism, ways: Iterable[dict[str, str]], discover: Callable[[Any], Found]
+) -> Found | None:
+    """Of these ways to own weights the verified one, or the first that has an adapter."""
+    likeliest: Found | None = None
+    for owned in ways:
         try:
-            told = _told_as_owning(discover(owning(function, mechanism.id, **owned)), owned)
+            found = discover(owning(function, mechanism.id, **owned))
         except NoAdapterError:
             continue
-        if told.certainty == "verified":
-            return told
-    # In neither meaning is it right: by its name it has the second.
-    return told if told is not None and argument.lower() in _WIDTHS else found
+        handed = "handed its weights: " + ", ".join(f"{argument} is {e}" for argument, e in owned.items())
+        found = replace(found, owned=owned, notes=(handed, *found.notes[1:]))
+        if found.certainty == "verified":
+            return found
+        likeliest = likeliest or found
+    return likeliest

@@ -13,6 +13,7 @@ from attncheck.model.case import Case, Scalar
 from attncheck.targets import search
 from attncheck.targets.adapter import Reference
 from attncheck.targets.bench import Bench
+from attncheck.targets.found import Configuration
 from attncheck.targets.subject import Subject
 from attnref.catalogue import BY_ID
 
@@ -27,6 +28,13 @@ class ReadsInTheCall(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(x) * self.config.flavour_of_the_day
+
+
+class LacksAFieldOfItsOwn(nn.Module):
+    """Nobody hands it a configuration; what it lacks is its own mistake."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return SimpleNamespace(gain=1).gian * torch.nn.functional.scaled_dot_product_attention(q, k, v)
 
 
 class LacksAnAttribute(nn.Module):
@@ -46,8 +54,9 @@ def test_a_field_that_the_adapter_did_not_give_is_no_finding(monkeypatch: pytest
     )
 
 
-def test_an_attribute_that_the_target_itself_lacks_is_a_finding() -> None:
-    report = run(LacksAnAttribute, mechanism="scaled_dot_product", isolate=False, seed=1, budget="quick")
+@pytest.mark.parametrize("target", [LacksAnAttribute, LacksAFieldOfItsOwn])
+def test_an_attribute_that_the_target_itself_lacks_is_a_finding(target: type[nn.Module]) -> None:
+    report = run(target, mechanism="scaled_dot_product", isolate=False, seed=1, budget="quick")
 
     assert report.exit_code == 1
 
@@ -56,7 +65,7 @@ class GivesTooLittle(Reference):
     def call(
         self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]
     ) -> Mapping[str, Tensor]:
-        return SimpleNamespace().missing  # type: ignore[no-any-return]  # never there
+        return Configuration().missing  # type: ignore[no-any-return]  # never there
 
 
 def test_the_stage_says_whose_fault_it_is() -> None:
