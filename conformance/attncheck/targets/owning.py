@@ -32,6 +32,8 @@ _FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 # Numbers that say how wide a kernel is; by these names they are nothing else.
 _WIDTHS = ("bandwidth", "bw", "h", "sigma", "lengthscale", "length_scale")
+# Names of weights that speak of an input too, such as w_query.
+_WEIGHT = re.compile(r"^w_|^weight_|_weight$|^w(?:query|key|value)")
 _BIAS = re.compile(r"bias|^b(_?[a-z]{0,3})?\d*$|_b\d*$")
 # What the last letter of a weight's name tells, if nothing else does.
 _LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
@@ -149,7 +151,7 @@ def _told_apart(function: Any, mechanism: Mechanism) -> tuple[list[str], dict[st
         if name.lower() in PARAMETERS:
             weights += [f"{name}.{entry.name}" for entry in entries_read(function, parameter)]
             continue
-        if roles_for(name) or is_mask(name) or is_dropout(name):
+        if (roles_for(name) and not _WEIGHT.search(name.lower())) or is_mask(name) or is_dropout(name):
             continue
         size = next((axis for axis in axes_for(name) if axis in axes), None)
         if size is not None and (required or isinstance(parameter.default, int)):

@@ -30,6 +30,10 @@ def turned(x: Tensor, y: Tensor, wk: Tensor, wq: Tensor, wv: Tensor) -> Tensor:
     return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ (y @ wv)
 
 
+def spelled_out(x: Tensor, context: Tensor, w_query: Tensor, w_key: Tensor, w_value: Tensor) -> Tensor:
+    return turned(x, context, w_key, w_query, w_value)
+
+
 def headed(x: Tensor, Wq: Tensor, Wk: Tensor, Wv: Tensor, Wo: Tensor, n_heads: int) -> Tensor:  # as published
     q, k, v = ((x @ w).unflatten(-1, (n_heads, -1)).transpose(1, 2) for w in (Wq, Wk, Wv))
     out = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
@@ -51,6 +55,7 @@ def by_entries(x: Tensor, y: Tensor, params: dict[str, Tensor]) -> Tensor:
     [
         (additive, "additive", {"w_q": "query.weight", "w_k": "key.weight", "w_v": "score.weight.flat"}),
         (turned, "cross", {"wk": "key.weight.T", "wq": "query.weight.T", "wv": "value.weight.T"}),
+        (spelled_out, "cross", {"w_query": "query.weight.T", "w_key": "key.weight.T", "w_value": "value.weight.T"}),
         (squeezed, "squeeze_excitation", {"w1": "squeeze.weight", "w2": "excite.weight", "b1": "squeeze.bias",
                                           "b2": "excite.bias"}),
         (by_entries, "cross", {"params.wq": "query.weight", "params.wk": "key.weight",
