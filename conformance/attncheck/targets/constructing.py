@@ -117,10 +117,11 @@ def _combined(choices: Mapping[str, Choices], given: Mapping[str, str]) -> Itera
     ranked.sort(key=lambda pair: pair[0])
     for cost, repeated, combination in ranked[: 2 * _MOST]:
         arguments = {n: e for n, (e, _) in zip(names, combination, strict=True) if e is not None}
+        arguments |= given
         takes = tuple(e for e in ("causal", "bias", "dropout", "soft_cap") if e in arguments.values())
         takes += ("height",) if {WINDOW, "height"} & set(arguments.values()) else ()
         yield Construction(
-            {**arguments, **given}, cost, takes=takes, repeated=repeated, assigned=tuple(arguments.values())
+            arguments, cost, takes=takes, repeated=repeated, assigned=tuple(arguments.values())
         )
 
 

@@ -4,7 +4,7 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -20,7 +20,7 @@ from attncheck.targets.found import Found
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.names import PARAMETERS, axes_for, is_dropout, is_mask, layer_role, roles_for
 from attncheck.targets.plans import called_as
-from attncheck.targets.trying import attempt, first_case
+from attncheck.targets.trying import attempt, first_case, subject_of
 from attnref import Mechanism
 
 # How a function may want a weight of the reference: as it is, turned, without axes of size 1, or as one divided by it.
@@ -38,6 +38,8 @@ _BIAS = re.compile(r"bias|^b(_?[a-z]{0,3})?\d*$|_b\d*$")
 # What the last letter of a weight's name tells, if nothing else does.
 _LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
 _MOST = 81
+# A size that nothing depends on.
+_ANY = 6
 # Of the ways in which a call returns, how many are studied: those that differ in square matrices differ in nothing.
 _STUDIED = 2
 
@@ -93,9 +95,12 @@ def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[n
                 f"{argument}: {mechanism} has no {expression!r}; expected one of {', '.join(known)}"
             )
 
+    # What is not told how many heads there are has one.
+    unsaid = {"heads": 1} if "heads" not in owned.values() else {}
+
     def init(self: Owning, **sizes: Any) -> None:
         told = {name: size for name, size in sizes.items() if size is not None}
-        Owning.__init__(self, function, owned, parameter_shapes(reference, told), told)
+        Owning.__init__(self, function, owned, parameter_shapes(reference, {**unsaid, **told}), told)
 
     def forward(self: Owning, *args: Any, **kwargs: Any) -> Any:
         return self.through(args, kwargs)
@@ -106,10 +111,8 @@ def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[n
     )
     assert reference.module is not None, "what has parameters has a module"
     told = inspect.signature(reference.module).parameters.values()
-    # What follows from the others by default is left to follow from them.
-    wanted = {*known, *(["bias"] if any(e.endswith("bias") for e in owned.values()) else [])}
-    sizes = [p for p in told if p.name in wanted and p.default is not None]
-    made.__signature__ = inspect.Signature(sizes)
+    wanted = {*known, *(["bias"] if any(e.endswith("bias") for e in owned.values()) else [])} - {*unsaid}
+    made.__signature__ = inspect.Signature([p for p in told if p.name in wanted])
     taken = {argument.partition(".")[0] for argument in owned}
     kept = [p for p in parameters_of(function) if p.name not in taken]
     made.forward.__signature__ = inspect.Signature(kept)
@@ -126,8 +129,16 @@ def reached(target: Any, found: Found) -> Any:
     return crossed(target, found.framework, found.mapped)
 
 
-def ways_to_own(function: Any, mechanism: Mechanism) -> Iterator[dict[str, str]]:
-    """What a function's arguments may be of the reference's weights, where a call with these returns."""
+@dataclass(frozen=True)
+class Way:
+    """What a function's arguments are of the reference's weights, and the sizes from which these are made."""
+
+    owned: Mapping[str, str]
+    init: Mapping[str, str]
+
+
+def ways_to_own(function: Any, mechanism: Mechanism) -> Iterator[Way]:
+    """The ways to own a function's weights in which some call returns."""
     weights, sizes = _told_apart(function, mechanism) if inspect.isfunction(function) else ([], {})
     parameters = _shapes(mechanism)
     biases = [weight for weight in weights if _is_bias(weight)]
@@ -136,10 +147,14 @@ def ways_to_own(function: Any, mechanism: Mechanism) -> Iterator[dict[str, str]]
     if not weights or len(named) < len(weights):
         return
     forms = [_forms_of(parameters[name]) for name in named.values()]
-    for chosen in itertools.islice(itertools.product(*forms), _MOST):
-        owned = {a: name + form for (a, name), form in zip(named.items(), chosen, strict=True)} | sizes
-        if _returns(owning(function, mechanism.id, **owned), mechanism):
-            yield owned
+    possible = [
+        {a: name + form for (a, name), form in zip(named.items(), chosen, strict=True)} | sizes
+        for chosen in itertools.islice(itertools.product(*forms), _MOST)
+    ]
+    # A mistake in sizes shows where these differ, so they follow from each other only where they must.
+    yield from list(_returning(function, mechanism, possible, _free)) or _returning(
+        function, mechanism, possible, _following
+    )
 
 
 def _told_apart(function: Any, mechanism: Mechanism) -> tuple[list[str], dict[str, str]]:
@@ -178,32 +193,64 @@ def _forms_of(shape: tuple[int, ...]) -> list[str]:
     return ["", *([".T"] if len(shape) > 1 else []), *([".flat"] if 1 in shape else [])]
 
 
-def _shapes(mechanism: Mechanism) -> dict[str, tuple[int, ...]]:
-    """The reference's parameters at sizes to begin with; none if it has no module."""
+def _shapes(mechanism: Mechanism, larger: str = "") -> dict[str, tuple[int, ...]]:
+    """The reference's parameters at sizes to begin with, one of them doubled; none if it has no module."""
     found = Found(mechanism.id, "", {}, ())
     case = first_case(found, mechanism, options={"bias": True}) if mechanism.module else None
-    return parameter_shapes(mechanism, {**BASE, **case.names}) if case is not None else {}
-
-
-def _returns(made: type[nn.Module], mechanism: Mechanism) -> bool:
-    """Whether some call of an instance returns."""
-    axes = {axis: axis for axis in constructor_axes(mechanism)}
-    for calling in callings(made.forward, mechanism):
-        base = called_as(Found(mechanism.id, made.__qualname__, {}, (), arguments=axes), calling)
-        case = first_case(base, mechanism)
-        if case is not None and attempt(base, made, case, load=False).ran:
-            return True
-    return False
-
-
-def found_owning(function: Any, mechanism: Mechanism, discover: Callable[[Any], Found]) -> Found | None:
-    """The adapter of a function that is handed its weights; None if it is not."""
-    return _studied(
-        function, mechanism, itertools.islice(ways_to_own(function, mechanism), _STUDIED), discover
+    sizes = {**BASE, **case.names} if case is not None else {}
+    return (
+        parameter_shapes(mechanism, {n: v * 2 if n == larger else v for n, v in sizes.items()})
+        if sizes
+        else {}
     )
 
 
-def with_width(found: Found, function: Any, mechanism: Mechanism, discover: Callable[[Any], Found]) -> Found:
+def _returning(
+    function: Any, mechanism: Mechanism, possible: list[dict[str, str]], sizes: Callable[..., dict[str, str]]
+) -> Iterator[Way]:
+    """Of these ways those in which some call returns, with weights of such sizes."""
+    for owned in possible:
+        made = owning(function, mechanism.id, **owned)
+        arguments = sizes(made, mechanism, owned)
+        for calling in callings(made.forward, mechanism):
+            base = called_as(Found(mechanism.id, made.__qualname__, {}, ()), calling)
+            ties = subject_of(base, mechanism).ties
+            init = {a: ties.get(e, e) for a, e in arguments.items()}
+            chosen = tuple(a for a in mechanism.contract.defaults if a in init.values())
+            base = replace(base, arguments=init, free=chosen)
+            case = first_case(base, mechanism)
+            if case is not None and attempt(base, made, case, load=False).ran:
+                yield Way(owned, init)
+                break
+
+
+def _free(made: type[nn.Module], mechanism: Mechanism, owned: Mapping[str, str]) -> dict[str, str]:
+    """Every size that is handed over or that the shape of a weight depends on, apart from the others."""
+    names = [parameter_of(expression)[0] for expression in owned.values()]
+
+    def shapes(larger: str = "") -> list[tuple[int, ...]]:
+        every = _shapes(mechanism, larger)
+        return [every[name] for name in names if name in every]
+
+    return {a: a if a in owned.values() or shapes(a) != shapes() else str(_ANY) for a in _sizes(made)}
+
+
+def _following(made: type[nn.Module], mechanism: Mechanism, owned: Mapping[str, str]) -> dict[str, str]:
+    """No size that follows from the others by default."""
+    return {a: a if default is not None else "None" for a, default in _sizes(made).items()}
+
+
+def _sizes(made: type[nn.Module]) -> dict[str, Any]:
+    return {p.name: p.default for p in inspect.signature(made).parameters.values() if p.name != "bias"}
+
+
+def found_owning(function: Any, mechanism: Mechanism, discover: Callable[..., Found]) -> Found | None:
+    """The adapter of a function that is handed its weights; None if it is not."""
+    ways = itertools.islice(ways_to_own(function, mechanism), _STUDIED)
+    return _studied(function, mechanism, ways, discover)
+
+
+def with_width(found: Found, function: Any, mechanism: Mechanism, discover: Callable[..., Found]) -> Found:
     """The adapter under which a kernel has every width, where a function that takes one was right at its default."""
     parameters = parameters_of(function) if inspect.isfunction(function) else []
     numbers = [
@@ -212,7 +259,7 @@ def with_width(found: Found, function: Any, mechanism: Mechanism, discover: Call
     argument = next((p.name for p in numbers if p.default == 1 or p.name.lower() in _WIDTHS), None)
     if argument is None or "inverse_width" not in found.absent:
         return found
-    ways = ({argument: f"inverse_width{form}"} for form in (".reciprocal", ""))
+    ways = (Way({argument: f"inverse_width{form}"}, {}) for form in (".reciprocal", ""))
     told = _studied(function, mechanism, ways, discover)
     # Where it is right in neither meaning, its name may say which one it has.
     meant = told is not None and (told.certainty == "verified" or argument.lower() in _WIDTHS)
@@ -220,17 +267,17 @@ def with_width(found: Found, function: Any, mechanism: Mechanism, discover: Call
 
 
 def _studied(
-    function: Any, mechanism: Mechanism, ways: Iterable[dict[str, str]], discover: Callable[[Any], Found]
+    function: Any, mechanism: Mechanism, ways: Iterable[Way], discover: Callable[..., Found]
 ) -> Found | None:
     """Of these ways to own weights the verified one, or the first that has an adapter."""
     likeliest: Found | None = None
-    for owned in ways:
+    for way in ways:
         try:
-            found = discover(owning(function, mechanism.id, **owned))
+            found = discover(owning(function, mechanism.id, **way.owned), init=way.init)
         except NoAdapterError:
             continue
-        handed = "handed its weights: " + ", ".join(f"{argument} is {e}" for argument, e in owned.items())
-        found = replace(found, owned=owned, notes=(handed, *found.notes[1:]))
+        handed = "handed its weights: " + ", ".join(f"{a} is {e}" for a, e in way.owned.items())
+        found = replace(found, owned=way.owned, notes=(handed, *found.notes[1:]))
         if found.certainty == "verified":
             return found
         likeliest = likeliest or found

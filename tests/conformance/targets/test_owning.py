@@ -34,6 +34,21 @@ def spelled_out(x: Tensor, context: Tensor, w_query: Tensor, w_key: Tensor, w_va
     return turned(x, context, w_key, w_query, w_value)
 
 
+def single(x: Tensor, w_query: Tensor, w_key: Tensor, w_value: Tensor) -> Tensor:  # as in tutorials
+    q, k = x @ w_query, x @ w_key
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ (x @ w_value)
+
+
+def single_scaled_by_the_input(x: Tensor, w_query: Tensor, w_key: Tensor, w_value: Tensor) -> Tensor:
+    return single(x, w_query * (w_query.shape[1] / x.shape[-1]) ** 0.5, w_key, w_value)
+
+
+def square(x: Tensor, wq: Tensor, wk: Tensor, wv: Tensor, wo: Tensor, heads: int) -> Tensor:
+    d = x.shape[-1] // heads
+    q, k, v = ((x @ w).reshape(*x.shape[:2], heads, d).transpose(1, 2) for w in (wq, wk, wv))
+    return ((q @ k.mT / d**0.5).softmax(-1) @ v).transpose(1, 2).reshape(x.shape) @ wo
+
+
 def headed(x: Tensor, Wq: Tensor, Wk: Tensor, Wv: Tensor, Wo: Tensor, n_heads: int) -> Tensor:  # as published
     q, k, v = ((x @ w).unflatten(-1, (n_heads, -1)).transpose(1, 2) for w in (Wq, Wk, Wv))
     out = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
@@ -75,6 +90,26 @@ def test_a_number_that_is_a_size_is_told_beside_the_weights() -> None:
     assert found.certainty == "verified"
     assert found.owned["n_heads"] == "heads"
     assert set(found.owned) == {"Wq", "Wk", "Wv", "Wo", "n_heads"}
+
+
+def test_a_function_that_is_not_told_how_many_heads_there_are_has_one() -> None:
+    found = found_in(single, "multi_head")
+
+    assert found.certainty == "verified"
+    assert found.derived["heads"] == "1"
+
+
+def test_weights_are_as_wide_as_they_can_be_apart() -> None:
+    free, tied = found_in(single, "multi_head"), found_in(square, "multi_head")
+
+    assert set(free.free) == {"head_dim", "v_dim", "query_size"}
+    assert (tied.certainty, tied.free) == ("verified", ())
+
+
+def test_a_mistake_that_square_weights_would_hide_is_found() -> None:
+    report = attncheck.run(single_scaled_by_the_input, mechanism="multi_head", budget="quick", seed=1)
+
+    assert "matches_the_reference" in [v.check for v in report.verdicts if v.outcome == "failed"]
 
 
 def test_the_report_says_what_the_arguments_are() -> None:
