@@ -152,9 +152,9 @@ def ways_to_own(function: Any, mechanism: Mechanism) -> Iterator[Way]:
         for chosen in itertools.islice(itertools.product(*forms), _MOST)
     ]
     # A mistake in sizes shows where these differ, so they follow from each other only where they must.
-    yield from list(_returning(function, mechanism, possible, _free)) or _returning(
-        function, mechanism, possible, _following
-    )
+    apart = _apart(mechanism, [*named.values()]) | {*sizes.values()}
+    free = list(_returning(function, mechanism, possible, apart))
+    yield from free or _returning(function, mechanism, possible, None)
 
 
 def _told_apart(function: Any, mechanism: Mechanism) -> tuple[list[str], dict[str, str]]:
@@ -197,21 +197,33 @@ def _shapes(mechanism: Mechanism, larger: str = "") -> dict[str, tuple[int, ...]
     """The reference's parameters at sizes to begin with, one of them doubled; none if it has no module."""
     found = Found(mechanism.id, "", {}, ())
     case = first_case(found, mechanism, options={"bias": True}) if mechanism.module else None
-    sizes = {**BASE, **case.names} if case is not None else {}
-    return (
-        parameter_shapes(mechanism, {n: v * 2 if n == larger else v for n, v in sizes.items()})
-        if sizes
-        else {}
-    )
+    if case is None:
+        return {}
+    sizes = {**BASE, **case.names}
+    if larger:
+        sizes[larger] = 2 * case.sizes[larger]
+    return parameter_shapes(mechanism, sizes)
+
+
+def _apart(mechanism: Mechanism, names: list[str]) -> set[str]:
+    """The sizes on which the shapes of these parameters depend."""
+    first = _shapes(mechanism)
+    others = {axis: _shapes(mechanism, axis) for axis in constructor_axes(mechanism)}
+    return {axis for axis, other in others.items() if any(other[n] != first[n] for n in names)}
 
 
 def _returning(
-    function: Any, mechanism: Mechanism, possible: list[dict[str, str]], sizes: Callable[..., dict[str, str]]
+    function: Any, mechanism: Mechanism, possible: list[dict[str, str]], apart: set[str] | None
 ) -> Iterator[Way]:
-    """Of these ways those in which some call returns, with weights of such sizes."""
+    """Of these ways those in which some call returns, where these sizes are apart, or each follows that can."""
     for owned in possible:
         made = owning(function, mechanism.id, **owned)
-        arguments = sizes(made, mechanism, owned)
+        sizes = {p.name: p.default for p in inspect.signature(made).parameters.values() if p.name != "bias"}
+        arguments = (
+            {a: "None" if default is None else a for a, default in sizes.items()}
+            if apart is None
+            else {a: a if a in apart else str(_ANY) for a in sizes}
+        )
         for calling in callings(made.forward, mechanism):
             base = called_as(Found(mechanism.id, made.__qualname__, {}, ()), calling)
             ties = subject_of(base, mechanism).ties
@@ -222,26 +234,6 @@ def _returning(
             if case is not None and attempt(base, made, case, load=False).ran:
                 yield Way(owned, init)
                 break
-
-
-def _free(made: type[nn.Module], mechanism: Mechanism, owned: Mapping[str, str]) -> dict[str, str]:
-    """Every size that is handed over or that the shape of a weight depends on, apart from the others."""
-    names = [parameter_of(expression)[0] for expression in owned.values()]
-
-    def shapes(larger: str = "") -> list[tuple[int, ...]]:
-        every = _shapes(mechanism, larger)
-        return [every[name] for name in names if name in every]
-
-    return {a: a if a in owned.values() or shapes(a) != shapes() else str(_ANY) for a in _sizes(made)}
-
-
-def _following(made: type[nn.Module], mechanism: Mechanism, owned: Mapping[str, str]) -> dict[str, str]:
-    """No size that follows from the others by default."""
-    return {a: a if default is not None else "None" for a, default in _sizes(made).items()}
-
-
-def _sizes(made: type[nn.Module]) -> dict[str, Any]:
-    return {p.name: p.default for p in inspect.signature(made).parameters.values() if p.name != "bias"}
 
 
 def found_owning(function: Any, mechanism: Mechanism, discover: Callable[..., Found]) -> Found | None:
