@@ -23,6 +23,7 @@ from attncheck.targets.subject import Subject
 
 # Beyond any of the numbers that hidden logits are set to, but for the lowest of a dtype.
 _FAR_BELOW = 1e10
+_LARGER = 3600.0
 # The largest number of float16 is 65504; a product of this size overflows, half of it does not.
 _PRODUCT = 80_000.0
 
@@ -31,18 +32,9 @@ _PRODUCT = 80_000.0
 def survives_large_logits(subject: Subject, case: Case) -> Trial:
     """Logits of some thousands, of either sign, give the reference's weights and nothing infinite."""
     ask = subject.ask(with_masks(subject, case))
-    names = [n for roles in (("q", "queries"), ("k", "keys")) for n in subject.playing(roles)]
-    if len(names) < 2:
-        names = [n for layer in ("query", "key") for n in owned(subject, ask, layer)]
-    factor = 60.0
-    if "score.weight" in ask.parameters:
-        # Scores that a layer makes of what is bounded are as large as its weights.
-        names, factor = ["score.weight"], 3600.0
-    if len(names) < 2 and factor == 60.0:
-        # The scores themselves, where they are what is handed over.
-        names, factor = subject.playing(("scores",)), 3600.0
+    names, factor = _behind_logits(subject, ask, case)
     if not names:
-        return NotJudged("queries and keys cannot be scaled")
+        return NotJudged("nothing that makes the logits can be scaled")
     for name in names:
         ask = ask.edit(name, "scale", None, factor)
     (answer,) = yield [ask]
@@ -50,6 +42,27 @@ def survives_large_logits(subject: Subject, case: Case) -> Trial:
     return agree(
         answer.out, expect(subject, ask).out, "the output for logits of some thousands", tolerance=5e-3
     )
+
+
+def _behind_logits(subject: Subject, ask: Ask, case: Case) -> tuple[list[str], float]:
+    """What to scale, and by how much, to make logits larger by some thousands."""
+    if subject.laws("survives_large_logits"):
+        law = subject.law("survives_large_logits", case)
+        layers = [n for layer in law.parameters for n in owned(subject, ask, layer)]
+        # One layer makes them of what came before; two make products, as the input makes of itself.
+        return (
+            (layers, _LARGER if len(law.parameters) == 1 else _LARGER**0.5)
+            if layers
+            else (subject.playing(law.inputs), _LARGER**0.5)
+        )
+    if "score.weight" in ask.parameters:
+        # Scores that a layer makes of what is bounded are as large as its weights.
+        return ["score.weight"], _LARGER
+    sides = [n for roles in (("q", "queries"), ("k", "keys")) for n in subject.playing(roles)]
+    if len(sides) < 2:
+        sides = [n for layer in ("query", "key") for n in owned(subject, ask, layer)]
+    # Or the scores themselves, where they are what is handed over.
+    return (sides, _LARGER**0.5) if len(sides) > 1 else (subject.playing(("scores",)), _LARGER)
 
 
 def _sides(subject: Subject, ask: Ask) -> list[tuple[str, str | None]]:

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from attncheck.defects.defect import Defect, Mistake, made_in
+from attncheck.defects.squeeze_excitation import overflowing_sigmoid
 from attnref.mechanisms.cbam_block import CbamBlock
 
 
@@ -39,6 +40,13 @@ def _gate_of_the_input(self: Any, features: Tensor) -> Tensor:
     return self.channel(features) * gate  # type: ignore[no-any-return]  # a tensor
 
 
+def _overflowing(self: Any, features: Tensor) -> Tensor:
+    gate = self.channel
+    pooled = (features.mean((-2, -1)), features.amax((-2, -1)))
+    logits = sum(gate.excite(gate.squeeze(maps).relu()) for maps in pooled)
+    return self.spatial(features * overflowing_sigmoid(logits)[..., None, None])  # type: ignore[no-any-return]  # a tensor
+
+
 def _batch_exchanged(self: Any, x: Tensor) -> Tensor:
     features: Tensor = self.norm(self.conv(x)).relu()
     return (
@@ -62,6 +70,8 @@ DEFECTS: tuple[Defect, ...] = made_in("cbam_block", (
     Mistake("gated_features_added_to_themselves", "The features are added inside the gates as well.",
         ("xmu-xiaoma666/External-Attention-pytorch CBAM",), "always", "value",
         {"gated": lambda self, f: self.spatial(self.channel(f)) + f}),
+    Mistake("sigmoid_overflows", "eˣ / (1 + eˣ) is no number for large logits; take the sigmoid of the library.",
+        ("pytorch/executorch#18407",), "always", "value", {"gated": _overflowing}),
     Mistake("skip_missing", "The skip is forgotten.", ("defects CH-11",), "always", "law",
         {"added": lambda self, gated, skip: gated + 0 * skip}),
     Mistake("last_rectifier_missing", "No relu stands after the sum.",

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from attncheck.defects.defect import Defect, Mistake, made_in
+from attncheck.defects.squeeze_excitation import overflowing_sigmoid
 from attnref.mechanisms.cbam_spatial import CbamSpatial
 
 
@@ -63,6 +64,9 @@ DEFECTS: tuple[Defect, ...] = made_in("cbam_spatial", (
         {"stacked": lambda self, mean, maximum: torch.cat((mean, maximum) if self.maximum_first else (maximum, mean), dim=1)}),
     Mistake("sigmoid_missing", "The logits are the gate; take their sigmoid.",
         ("Peachypie98/CBAM#2",), "always", "law", {"opened": lambda self, logits: logits}),
+    Mistake("sigmoid_overflows", "eˣ / (1 + eˣ) is no number for large logits; take the sigmoid of the library.",
+        ("pytorch/executorch#18407",), "always", "value",
+        {"opened": lambda self, logits: overflowing_sigmoid(logits if self.norm is None else self.norm(logits))}),
     Mistake("softmax_over_pixels", "Pixels compete under a softmax; each has a sigmoid of its own.",
         ("FudanNLP/fastNLP#254",), "always", "value",
         {"opened": lambda self, logits: logits.flatten(1).softmax(1).reshape(logits.shape)}),

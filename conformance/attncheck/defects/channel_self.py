@@ -45,6 +45,9 @@ def _swapped(self: Any, logits: Tensor) -> Tensor:
 
 
 OWN: tuple[Mistake, ...] = (
+    Mistake("softmax_overflows", "exp is taken of the energies as they are and overflows; subtract the largest first.",
+        ("pytorch/executorch#18407",), "always", "value",
+        {"weighed": lambda self, logits: logits.exp() / logits.exp().sum(-1, keepdim=True)}),
     Mistake("energies_reversed", "max(E) - E is taken where E was asked for, and the other way round.",
         ("junfu1115/DANet#9", "dmlc/gluon-cv#1444"), "out_channels > 1", "value", {"energies": _swapped}),
     Mistake("energy_argument_ignored", "max(E) - E is never taken.",

@@ -48,6 +48,11 @@ def _by_address(self: Any, logits: Tensor) -> Tensor:
     return kept.setdefault(logits.shape, logits.detach().sigmoid())
 
 
+def overflowing_sigmoid(logits: Tensor) -> Tensor:
+    """A sigmoid that is no number where its logits are large."""
+    return logits.exp() / (1 + logits.exp())
+
+
 def _in_place(self: Any, x: Tensor, gate: Tensor) -> Tensor:
     return x.mul_(gate[..., None, None])
 
@@ -87,6 +92,8 @@ GATES: tuple[Mistake, ...] = (
         ("ml-explore/mlx#3071",), "always", "hygiene", {"opened": _by_address}),
     Mistake("gate_detached", "No gradient flows through the gate, so its layers are never learned.",
         ("facebookresearch/xformers#636",), "always", "gradient", {"opened": lambda self, logits: logits.detach().sigmoid()}),
+    Mistake("sigmoid_overflows", "eˣ / (1 + eˣ) is no number for large logits; take the sigmoid of the library.",
+        ("pytorch/executorch#18407",), "always", "value", {"opened": lambda self, logits: overflowing_sigmoid(logits)}),
     Mistake("gate_in_float32", "The gate is computed in float32, which costs float64 half its digits.",
         ("huggingface/transformers#48459",), "always", "value",
         {"opened": lambda self, logits: logits.float().sigmoid().to(logits.dtype)}, needs="--strict"),

@@ -43,6 +43,10 @@ class Space:
         }
         return replace(self, axes=further)
 
+    def holding(self, options: Mapping[str, object]) -> "Space":
+        """The space at these values of options."""
+        return replace(self, options={**self.options, **{o: (value,) for o, value in options.items()}})
+
     def draw(self, rng: Random) -> Case | None:
         """Draw a legal case, small sizes and coincidences oftener than by chance; None if none is found."""
         for _ in range(_TRIES):

@@ -12,7 +12,8 @@ class Finding:
     """What was claimed, what was expected, what came, and the case that shows it.
 
     `gap` is the largest error; infinite where nothing can be compared. `sizes` is the predicate
-    of sizes under which it fails, `defect` the id of the known mistake, `script` a reproducer.
+    of sizes under which it fails, `within` the options for which alone that was asked, `defect`
+    the id of the known mistake, `script` a reproducer.
     """
 
     check: str
@@ -23,6 +24,7 @@ class Finding:
     gap: float = float("inf")
     kind: str = "wrong values"
     sizes: str | None = None
+    within: str | None = None
     defect: str | None = None
     advice: str | None = None
     script: str | None = None
@@ -43,6 +45,7 @@ class Finding:
             "gap": self.gap if math.isfinite(self.gap) else None,
             "kind": self.kind,
             "sizes": self.sizes,
+            "within": self.within,
             "defect": self.defect,
             "advice": self.advice,
             "script": self.script,

@@ -39,11 +39,17 @@ def finding_rows(finding: Finding) -> list[tuple[str, str]]:
         ("expected", finding.expected),
         ("actual", finding.actual),
         ("smallest", str(finding.case)),
-        ("fails", f"where {finding.sizes}" if finding.sizes not in (None, "always") else finding.sizes),
+        ("fails", _where(finding)),
         ("mistake", f"{finding.defect} (attncheck show {finding.defect})" if finding.defect else None),
         ("advice", finding.advice),
     ]
     return [(label, printable(text)) for label, text in rows if text]
+
+
+def _where(finding: Finding) -> str | None:
+    """At which sizes it fails, if few words say it."""
+    where = f"where {finding.sizes}" if finding.sizes not in (None, "always") else finding.sizes
+    return f"{where}, with {finding.within}" if where and finding.within else where
 
 
 def finding_text(verdict: Verdict) -> str:

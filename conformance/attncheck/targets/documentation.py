@@ -130,11 +130,11 @@ def documents_one_query(target: Any) -> bool:
 def takes_booleans(target: Any, mask: str) -> str | None:
     """The polarity of the boolean masks that the argument is said to take, as an option of the convention."""
     others = _arguments(target) - {mask}
-    sentences = [s for line in _own_lines(target, mask, others) for s in _sentences(line)]
     # What speaks of another argument too may say it of that one.
-    own = [sentence for sentence in sentences if not set(re.findall(r"\w+", sentence)) & others]
+    lines = [line for line in _own_lines(target, mask, others) if not set(re.findall(r"\w+", line)) & others]
+    own = [sentence for line in lines for sentence in _sentences(line)]
     polarity = _one(_said(own))
-    told = any(re.search(r"\bbool(?:ean)?\b", sentence, re.IGNORECASE) for sentence in own)
+    told = any(re.search(r"\b(?:[Bb]ool(?:ean)?|True|False)\b", sentence) for sentence in own)
     return polarity[0] if told and polarity is not None else None
 
 

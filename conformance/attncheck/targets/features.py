@@ -7,11 +7,20 @@ from torch import Tensor, nn
 
 from attncheck.targets.adapter import parts_of, signature_of
 from attncheck.targets.documentation import documented, waives_causality
-from attncheck.targets.found import Found
+from attncheck.targets.found import Argument, Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.masking import runs_with, unused, with_bias, with_mask, with_padding
-from attncheck.targets.names import CAUSAL, CONFIGS, NEED_WEIGHTS, PERHAPS_CAUSAL, SCALE, SOFT_CAP, ZERO
+from attncheck.targets.names import (
+    CAUSAL,
+    CONFIGS,
+    NEED_WEIGHTS,
+    PERHAPS_CAUSAL,
+    SCALE,
+    SOFT_CAP,
+    TRAINING,
+    ZERO,
+)
 from attncheck.targets.notes import notes_of
 from attncheck.targets.ranks import with_other_forms
 from attncheck.targets.tapping import raw_result
@@ -111,10 +120,16 @@ def _with_dropout(found: Found, target: Any, mechanism: Mechanism) -> Found:
         return found
     for expression in ("dropout", "torch.nn.Dropout(dropout)"):
         switches = {**found.switches, "dropout": f"{argument.name}={expression}"}
-        tried = replace(found, switches=switches, takes=(*found.takes, "dropout"))
+        tried = replace(_training(found, target), switches=switches, takes=(*found.takes, "dropout"))
         if runs_with(tried, target, mechanism, {"dropout": 0.375}):
             return tried
     return found
+
+
+def _training(found: Found, target: Any) -> Found:
+    """A function as it is called in training, where it is told so by a flag: what it drops is the rate's to say."""
+    flags = [p.name for p in unused(found, target) if p.name.lower() in TRAINING and p.default is False]
+    return replace(found, call=(*found.call, *(Argument(name, constant="True") for name in flags)))
 
 
 def _heeds_dropout(found: Found, target: Any) -> bool:

@@ -247,6 +247,10 @@ def is_padding(argument: str) -> bool:
     )
 
 
+# Flags by which a function is told that it is trained, without which it drops nothing.
+TRAINING = ("training", "train", "is_training")
+
+
 def is_dropout(argument: str) -> bool:
     """Whether an argument of this name is a rate of dropout, or a flag that switches dropout on."""
     name = argument.lower().strip("_")

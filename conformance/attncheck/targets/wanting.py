@@ -79,7 +79,8 @@ def _by_size(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
     found: Choices = [(axis, 0.1 * i) for i, axis in enumerate(likely)]
     if likely[:1] == ["height"] and "width" in axes and name not in SIDES:
         # A map's size is one number or two.
-        found.append((_MAP, -0.1 if re.search("tuple|sequence", str(parameter.annotation), re.I) else 0.2))
+        told = _is_pair(parameter) or re.search("tuple|sequence", str(parameter.annotation), re.I)
+        found.insert(0, (_MAP, -0.1)) if told else found.append((_MAP, 0.2))
     if {"channels", "reduction"} <= set(axes) and "reduced" not in axes:
         found = _squeezed(parameter, found, axes)
     if name in INNER and {"heads", "head_dim"} <= set(axes):
@@ -172,7 +173,13 @@ def _squeezed(parameter: inspect.Parameter, found: Choices, axes: tuple[str, ...
 
 
 def _is_size(parameter: inspect.Parameter) -> bool:
-    return parameter.default is None or is_count(parameter)
+    return parameter.default is None or is_count(parameter) or _is_pair(parameter)
+
+
+def _is_pair(parameter: inspect.Parameter) -> bool:
+    """Whether an argument's default is two whole numbers."""
+    default = parameter.default
+    return isinstance(default, (tuple, list)) and [type(n) for n in default] == [int, int]
 
 
 def is_count(parameter: inspect.Parameter) -> bool:

@@ -165,6 +165,8 @@ MECHANISM = Mechanism(
             Law("output_is_not_negative", inputs=("x",)),
             Law("not_below_the_rectified_input", inputs=("x",), when=_IDENTITY),
             Law("zero_norm_gives_the_rectified_input", inputs=("x",), parameters=("norm",), when=_IDENTITY),
+            Law("survives_large_logits", parameters=("channel.excite",)),
+            Law("survives_large_logits", parameters=("spatial.conv",)),
             Law("zero_norm_ignores_the_gates", parameters=("norm", "channel", "spatial")),
         ),
         broken_laws=(

@@ -152,6 +152,7 @@ MECHANISM = Mechanism(
             Law("ignores_key_bias", parameters=("head.key.bias",)),
             Law("ignores_opposite_rescaling", parameters=("head.query", "head.key")),
             Law("linear_in_values", parameters=("head.value",)),
+            Law("survives_large_logits", parameters=("head.query", "head.key")),
             Law(
                 "equal_values_hide_the_weights",
                 parameters=("head.value.weight", "head.value.bias", "head.query", "head.key"),

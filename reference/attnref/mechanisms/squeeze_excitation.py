@@ -108,6 +108,7 @@ MECHANISM = Mechanism(
             Law("gate_sees_only_the_mean", axes=("height", "width"), inputs=("x",)),
             Law("gate_depends_on_the_input", inputs=("x",), parameters=("squeeze", "excite")),
             Law("keeps_sign", inputs=("x",)),
+            Law("survives_large_logits", parameters=("excite",)),
             Law("zero_input_gives_zero", inputs=("x",)),
             Law(
                 "ignores_opposite_rescaling",

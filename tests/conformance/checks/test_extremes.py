@@ -59,6 +59,20 @@ def test_a_softmax_that_overflows_is_caught_at_large_logits(verdict):
     assert "nan" in verdict.findings[0].actual.lower()
 
 
+def overflowing_gate(call, built, inputs, options):
+    """A sigmoid as a quotient of exponentials."""
+    x = inputs["x"]
+    logits = built.excite(built.squeeze(x.mean((2, 3))).relu())
+    return {"out": x * (logits.exp() / (1 + logits.exp()))[..., None, None]}
+
+
+def test_a_sigmoid_that_overflows_is_caught_at_large_logits_too(verdict):
+    verdict = verdict("survives_large_logits", "squeeze_excitation", instead=overflowing_gate)
+
+    assert verdict.outcome == "failed"
+    assert "nan" in verdict.findings[0].actual.lower()
+
+
 @pytest.mark.parametrize(
     ("mechanism", "filled"), [("scaled_dot_product", filled_with), ("masked_softmax", filled_scores)]
 )

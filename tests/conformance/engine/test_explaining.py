@@ -33,3 +33,18 @@ def test_a_law_that_needs_two_samples_does_not_lend_them_to_the_sizes() -> None:
     opened, finding = told("additive.softmax_over_batch", "samples_do_not_mix")
 
     assert equivalent(finding.sizes, "batch > 1 or kv_len > 1", space_of(opened))
+
+
+def test_options_that_hide_a_mistake_are_held_where_no_few_words_say_it_with_them() -> None:
+    opened, finding = told("scaled_dot_product.scale_missing", "matches_the_reference")
+
+    assert finding.within == "causal=False, alignment=upper_left, scale=None, soft_cap=None"
+    assert equivalent(str(finding.sizes), "head_dim > 1 and kv_len > 1", space_of(opened))
+
+
+def test_an_option_that_a_law_sets_by_itself_is_among_the_sizes() -> None:
+    """What hides the future asks for it, whatever the case says."""
+    opened, finding = told("scaled_dot_product.causal_ignored", "causal_sees_no_future")
+    space = space_of(opened).holding({"scale": None, "soft_cap": None, "alignment": "upper_left"})
+
+    assert equivalent(str(finding.sizes), "causal and kv_len > 1", space)

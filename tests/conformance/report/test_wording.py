@@ -55,6 +55,12 @@ def test_a_finding_that_always_shows_says_so(make_failed):
     assert "  fails     always" in finding_text(make_failed(sizes="always")).splitlines()
 
 
+def test_sizes_that_were_asked_under_some_options_alone_say_so(make_failed):
+    text = finding_text(make_failed(sizes="kv_len > 1", within="causal=False, scale=None"))
+
+    assert "  fails     where kv_len > 1, with causal=False, scale=None" in text.splitlines()
+
+
 def test_a_failed_verdict_without_finding_gives_its_reason():
     verdict = Verdict("runs", "shape", "failed", reason="SIGSEGV")
 

@@ -221,10 +221,12 @@ def test_a_mask_of_rank_three_is_of_samples_where_a_comment_says_it_is_the_same_
         ("mask may be boolean (True = take part) or floating point (added to the scores).", "true_attends"),
         ("mask: bool tensor, True = ignored.", "true_ignores"),
         ("mask: 0 where a key is kept, -inf where it is hidden.", None),
+        ("mask: (batch, q_len, kv_len), True where attention is allowed.", "true_attends"),
+        ("mask: true for padding, one for the others.", None),
         ("mask is boolean.", None),
         ("other: bool, True = ignored.", None),
         ("mask   added to the scores\nother  bool, True = ignored", None),
     ],
 )
-def test_a_mask_is_boolean_where_that_word_is_said_of_it(words: str, polarity: Option) -> None:
+def test_a_mask_is_boolean_where_that_word_or_a_value_of_it_is_said(words: str, polarity: Option) -> None:
     assert takes_booleans(told(words), "mask") == polarity

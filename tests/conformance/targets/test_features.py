@@ -108,6 +108,19 @@ def dropped_by_a_module(q: Tensor, k: Tensor, v: Tensor, dropout: nn.Module | No
     return (weights if dropout is None else dropout(weights)) @ v
 
 
+def dropped_in_training(
+    q: Tensor, k: Tensor, v: Tensor, dropout_p: float = 0.0, training: bool = False
+) -> Tensor:
+    return torch.dropout(torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1), dropout_p, training) @ v
+
+
+def test_a_function_that_drops_in_training_alone_is_told_that_it_is_trained() -> None:
+    adapter = found(dropped_in_training)
+
+    assert adapter.switches["dropout"] == "dropout_p=dropout"
+    assert [(a.name, a.constant) for a in adapter.call if a.constant] == [("training", "True")]
+
+
 def test_dropout_is_handed_over_as_the_rate_or_the_module_that_is_taken() -> None:
     assert found(dropped_by_a_rate).switches["dropout"] == "dropout_p=dropout"
     assert found(dropped_by_a_module).switches["dropout"] == "dropout=torch.nn.Dropout(dropout)"

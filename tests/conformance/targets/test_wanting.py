@@ -26,12 +26,14 @@ def test_the_size_of_a_map_may_be_two_numbers() -> None:
 
     def two(in_features: int, feat_size: tuple[int, int], num_heads: int) -> None: ...
 
+    def two_by_default(in_features: int, num_heads: int = 4, feat_size=(7, 7)) -> None: ...
+
     sizes = [
         constructions(each, BY_ID["attention_pool"], axes, {})[0].arguments["feat_size"]
-        for each in (one, two)
+        for each in (one, two, two_by_default)
     ]
 
-    assert sizes == ["height", "(height, width)"]
+    assert sizes == ["height", "(height, width)", "(height, width)"]
 
 
 def test_the_sides_of_a_map_whose_pixels_are_the_tokens_are_told_apart() -> None:
