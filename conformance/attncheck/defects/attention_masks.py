@@ -118,7 +118,7 @@ MASKS: tuple[Mistake, ...] = (
         "mask_of_the_first_sample",
         "Every sample gets the mask of the first one.",
         ("lsdefine/attention-is-all-you-need-keras#36",),
-        "batch > 1",
+        "batch > 1 and kv_len > 1",
         "law",
         {"taken": lambda self, mask, q, k: None if mask is None else mask[:1]},
     ),
@@ -157,6 +157,12 @@ def _remembered(self: Any, q: Tensor, k: Tensor, options: dict[str, Any]) -> Ten
     first: Tensor = self.__dict__["first_diagonal"]
     same = first.shape[0] >= visible.shape[0] and first.shape[1] >= visible.shape[1]
     return first[: visible.shape[0], -visible.shape[1] :] if same else visible
+
+
+def _in_blocks(q_len: int, kv_len: int, shift: int) -> Tensor:
+    # A block of 16 queries at a time, each of which takes its own first query for that of all.
+    rows = torch.arange(q_len) % 16
+    return torch.arange(kv_len) <= (rows + shift)[:, None]
 
 
 CAUSAL: tuple[Mistake, ...] = (
@@ -208,7 +214,7 @@ CAUSAL: tuple[Mistake, ...] = (
         "causal_ignores_alignment",
         "The diagonal always starts at the upper left; lower_right ends it at the last key.",
         ("pytorch/pytorch#108108", "Dao-AILab/flash-attention#282"),
-        "causal and alignment == 'lower_right' and q_len != kv_len",
+        "causal and alignment == 'lower_right' and q_len != kv_len and kv_len > 1",
         "value",
         {"diagonal": _diagonal(lambda q_len, kv_len, shift: triangle(q_len, kv_len, 0))},
     ),
@@ -225,7 +231,7 @@ CAUSAL: tuple[Mistake, ...] = (
         "causal_offset_negated",
         "For lower_right the diagonal is moved the wrong way; move it by kv_len - q_len.",
         ("huggingface/transformers#41228",),
-        "causal and alignment == 'lower_right' and q_len != kv_len",
+        "causal and alignment == 'lower_right' and q_len != kv_len and kv_len > 1",
         "value",
         {"diagonal": _diagonal(lambda q_len, kv_len, shift: triangle(q_len, kv_len, -shift))},
     ),
@@ -236,6 +242,14 @@ CAUSAL: tuple[Mistake, ...] = (
         "causal and alignment == 'lower_right' and q_len > kv_len and kv_len > 1",
         "value",
         {"diagonal": _diagonal(lambda q_len, kv_len, shift: triangle(q_len, kv_len, max(0, shift)))},
+    ),
+    Mistake(
+        "causal_blocks_start_anew",
+        "Queries are taken 16 at a time, and each block hides keys as if it were the first; add where it starts.",
+        ("Dao-AILab/flash-attention#282",),
+        "causal and q_len > 16 and kv_len > 1",
+        "value",
+        {"diagonal": _diagonal(_in_blocks)},
     ),
     Mistake(
         "causal_mask_kept_from_the_first_call",

@@ -72,7 +72,7 @@ OWN: tuple[Mistake, ...] = (
         ("InternLM/xtuner#873",), "kv_len != head_dim and kv_len > 1", "law",
         {"factor": lambda self, q, k, v: max(k.shape[-2], 1) ** -0.5}),
     Mistake("scores_of_queries_alone", "Queries are compared with queries; compare them with keys.",
-        ("errata SF-1",), "q_len == kv_len", "law",
+        ("errata SF-1",), "q_len == kv_len and kv_len > 1", "law",
         {"scored": lambda self, q, k, factor: (q * factor) @ (q if q.shape == k.shape else k).mT}),
     Mistake("values_are_keys", "The keys are averaged where the values belong.",
         ("yflyzhang/AnnotatedTransformer#1",), "v_dim == head_dim", "law",

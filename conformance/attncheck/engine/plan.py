@@ -64,7 +64,7 @@ def cases(check: Check, subject: Subject, budget: Budget, seed: int) -> list[Cas
         draws = _some(draws, check.share, rng)
     if check.options == "all":
         # The base sizes meet every option, so that none is left to chance.
-        draws += planner.every_option(wanted)
+        draws += [*planner.every_option(wanted), *planner.long_and_causal(extent.long)]
     chosen = [*edges, *draws]
     if budget in check.most:
         most = check.most[budget]
@@ -150,6 +150,12 @@ class _Planner:
         ]
         # Where causal alignments part: with more queries than keys too.
         pairs += [(self._turned(o), o) for o in options if o.get("causal")]
+        return [(sizes, o) for sizes, o in pairs if sizes is not None and self._stated(sizes, o)]
+
+    def long_and_causal(self, long: int) -> list[tuple[Sizes, Options]]:
+        """Long sequences in which the future is hidden: what works in blocks has to know where each starts."""
+        causal = [o for o in _distinct_options(self.subject) if o.get("causal")][:1]
+        pairs = [(self._rules(o).planned({"q_len": long, "kv_len": long}), o) for o in causal]
         return [(sizes, o) for sizes, o in pairs if sizes is not None and self._stated(sizes, o)]
 
     def _turned(self, options: Options) -> Sizes | None:

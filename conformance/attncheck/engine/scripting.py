@@ -52,11 +52,11 @@ class Script:
             raise NoWordsError("a trial that asked nothing")
         if self.found.norms and self.told.judged_by_the_reference:
             raise NoWordsError("a reference with norms around it")
-        self.told.again = self._build(import_of(self.target)[2])
+        self.told.again = self._build(import_of(self.target, self.found)[2])
 
     def text(self) -> str:
         """The source. Raises NoWordsError if something in the trial has no words in torch."""
-        standard, imports, _ = import_of(self.target)
+        standard, imports, _ = import_of(self.target, self.found)
         lost = self.recording.trouble is not None and self.recording.trouble.lost
         showing = self._showing()
         # What the calls need is known only once they are written.

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, get_args
 
+from attncheck.targets.found import DICTIONARY, NAMESPACE, Configuration
+
 # Fields of these kinds can be written down and read back.
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -99,10 +101,17 @@ def fields_read(target: Callable[..., Any], argument: str) -> set[str]:
     }
 
 
-def tells_its_fields(target: Callable[..., Any], parameter: inspect.Parameter) -> bool:
-    """Whether the configuration that an argument is said to be has these fields and no others."""
+def class_told(target: Callable[..., Any], parameter: inspect.Parameter) -> str | None:
+    """The dataclass that an argument is said to be, by the name that the target's module knows it under."""
     kind = _annotated(target, parameter)
-    return kind is not None and is_dataclass(kind)
+    known = kind is not None and is_dataclass(kind) and _names_around(target).get(kind.__name__) is kind
+    return kind.__name__ if kind is not None and known else None
+
+
+def configuration(target: Callable[..., Any], made_as: str) -> Callable[..., Any]:
+    """What makes a configuration of its fields: it may follow from them more, or refuse some."""
+    known: dict[str, Any] = {DICTIONARY: dict, NAMESPACE: Configuration}
+    return known.get(made_as) or _names_around(target)[made_as]  # type: ignore[no-any-return]  # a class
 
 
 def fields_said(target: Callable[..., Any], parameter: inspect.Parameter) -> list[inspect.Parameter]:

@@ -8,13 +8,14 @@ from typing import Any
 
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.configuring import (
+    class_told,
     entries_read,
     fields_read,
     fields_said,
     hands_on,
-    tells_its_fields,
     words_read,
 )
+from attncheck.targets.found import DICTIONARY, NAMESPACE
 from attncheck.targets.names import ARGUMENTS, CONFIGS, LENGTHS, ZERO, axes_for, is_dropout
 from attncheck.targets.wanting import CONSTANTS, LONGEST, WINDOW, Choices, choices_for, is_count
 from attnref import Mechanism
@@ -27,14 +28,14 @@ class Construction:
     """Constructor arguments as expressions over sizes and options, and how unlikely they look.
 
     `config` names the one argument that takes all of them as an object's fields, or as entries of
-    a dictionary if it is `keyed`. `takes` lists options of the reference that the constructor
+    of what `made_as` says. `takes` lists options of the reference that the constructor
     decides; `repeated` counts arguments that got a size which another one has too.
     """
 
     arguments: Mapping[str, str]
     cost: float
     config: str = ""
-    keyed: bool = False
+    made_as: str = NAMESPACE
     takes: tuple[str, ...] = ()
     repeated: int = 0
     assigned: tuple[str, ...] = field(default=())
@@ -60,10 +61,12 @@ def constructions(
     entries = entries_read(target, lone[0]) if len(lone) == 1 else []
     if entries:
         ways = _configured(lone[0].name, entries, mechanism, axes)
-        found = [*(replace(way, keyed=True) for way in ways), *found]
+        found = [*(replace(way, made_as=DICTIONARY) for way in ways), *found]
     elif len(lone) == 1 and lone[0].name.lower() in CONFIGS:
-        usual = [] if tells_its_fields(target, lone[0]) else [_as_config(target, lone[0], mechanism, axes)]
-        found = [*usual, *_by_fields(target, lone[0], mechanism, axes), *found]
+        told = class_told(target, lone[0])
+        usual = [] if told else [_as_config(target, lone[0], mechanism, axes)]
+        ways = _by_fields(target, lone[0], mechanism, axes)
+        found = [*usual, *(replace(way, made_as=told or NAMESPACE) for way in ways), *found]
     return sorted(found, key=lambda c: c.cost)[:_MOST]
 
 

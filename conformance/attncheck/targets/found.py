@@ -13,6 +13,9 @@ from attncheck.targets.masks import MaskForm, hides_keys_alone, parted
 from attncheck.targets.normalising import Norm
 from attncheck.targets.placing import Placement
 
+# What a configuration may be made as, if not as a class of the target's module.
+NAMESPACE, DICTIONARY = "SimpleNamespace", "dict"
+
 
 class Configuration(SimpleNamespace):
     """What a target is given for its configuration: fields that were guessed at."""
@@ -41,7 +44,7 @@ class Found:
 
     arguments   constructor arguments: name -> expression over sizes and options
     config      name of a constructor argument that takes all of them as one object's fields
-    keyed       whether that object is a dictionary
+    made_as     what that object is: a namespace, a dictionary, or a class that the target's module knows
     result      where the output is: "" itself, "0" an index, "out" a key or a field
     weights     where the attention weights are, if they come back
     padding     how a second argument is told which keys are hidden from every query of a sample
@@ -66,7 +69,7 @@ class Found:
     is_class: bool = True
     arguments: Mapping[str, str] = field(default_factory=dict)
     config: str = ""
-    keyed: bool = False
+    made_as: str = NAMESPACE
     result: str = ""
     result_layout: str = ""
     weights: str | None = None

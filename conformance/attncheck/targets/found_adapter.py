@@ -13,7 +13,8 @@ from attncheck.model.recipe import Kind, Recipe
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import MEMORY, Interface, first_tensor, signature_of
-from attncheck.targets.found import Argument, Configuration, Found, value_of
+from attncheck.targets.configuring import configuration
+from attncheck.targets.found import Argument, Found, value_of
 from attncheck.targets.layouts import layout
 from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement, continued, restacked
@@ -89,7 +90,7 @@ class FoundAdapter:
         names = {"dropout": 0.0, **names, **found.fixed}
         values = {name: value_of(text, names) for name, text in found.arguments.items()}
         if found.config:
-            return self.target(**{found.config: values if found.keyed else Configuration(**values)})
+            return self.target(**{found.config: configuration(self.target, found.made_as)(**values)})
         return self.target(**values)
 
     def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:

@@ -1,6 +1,8 @@
 """What was assumed of a target, as lines for the header of its report."""
 
-from attncheck.targets.found import Found
+from attncheck.targets.found import DICTIONARY, NAMESPACE, Found
+
+_KINDS = {NAMESPACE: "namespace", DICTIONARY: "dictionary"}
 
 
 def notes_of(found: Found) -> tuple[str, ...]:
@@ -10,7 +12,7 @@ def notes_of(found: Found) -> tuple[str, ...]:
 
 def _of_the_call(found: Found) -> list[str]:
     given = ", ".join(f"{n}={e}" for n, e in found.arguments.items())
-    arguments = f"{found.config}={'dictionary' if found.keyed else 'namespace'}" if found.config else given
+    arguments = f"{found.config}={_KINDS.get(found.made_as, found.made_as)}" if found.config else given
     lines = [f"built as {found.qualname}({arguments})"] if found.is_class else []
     call = ", ".join(f"{a.name + '=' if a.name else ''}{a.tensor or a.constant}" for a in found.call)
     lines.append(f"called with ({call}), {found.result_layout or 'as the reference'}")

@@ -194,14 +194,14 @@ def _forms_of(shape: tuple[int, ...]) -> list[str]:
 
 
 def _shapes(mechanism: Mechanism, larger: str = "") -> dict[str, tuple[int, ...]]:
-    """The reference's parameters at sizes to begin with, one of them doubled; none if it has no module."""
+    """The reference's parameters at sizes to begin with, one of them tripled; none if it has no module."""
     found = Found(mechanism.id, "", {}, ())
     case = first_case(found, mechanism, options={"bias": True}) if mechanism.module else None
     if case is None:
         return {}
     sizes = {**BASE, **case.names}
     if larger:
-        sizes[larger] = 2 * case.sizes[larger]
+        sizes[larger] = 3 * case.sizes[larger]  # What is odd stays odd.
     return parameter_shapes(mechanism, sizes)
 
 

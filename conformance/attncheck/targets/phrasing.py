@@ -8,7 +8,7 @@ from pathlib import Path
 from attncheck.model.case import Scalar
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import signature_of
-from attncheck.targets.found import Argument, Found, value_of
+from attncheck.targets.found import DICTIONARY, NAMESPACE, Argument, Found, value_of
 from attncheck.targets.layouts import layout
 from attncheck.targets.masks import MaskForm
 from attncheck.targets.names import INPUTS
@@ -25,19 +25,22 @@ _CHUNKS = {
 _ALIASES = {"queries": "q", "keys": "k", "values": "v", "y": "kv"}
 
 
-def import_of(target: str) -> tuple[list[str], list[str], str]:
+def import_of(target: str, found: Found) -> tuple[list[str], list[str], str]:
     """Modules of the standard library to import, lines that import the target, and its name after them."""
     place, _, name = target.rpartition(":")
     first = name.split(".")[0]
+    beside = [found.made_as] if found.config and found.made_as not in (NAMESPACE, DICTIONARY) else []
+    wanted = ", ".join([first, *beside])
     if not place.endswith(".py"):
-        return [], [f"from {place} import {first}"], name
+        return [], [f"from {place} import {wanted}"], name
     path = Path(place)
     lines = [f'sys.path.insert(0, "{path.parent.as_posix()}")']
     # A module of that name that is there already would be imported in its place.
     if path.stem.isidentifier() and path.stem not in sys.stdlib_module_names:
-        return ["sys"], [*lines, f"from {path.stem} import {first}"], name
-    line = f'{first} = runpy.run_path("{path.as_posix()}")["{first}"]'
-    return ["sys", "runpy"], [*lines, line], name
+        return ["sys"], [*lines, f"from {path.stem} import {wanted}"], name
+    lines.append(f'names = runpy.run_path("{path.as_posix()}")')
+    lines += [f'{each} = names["{each}"]' for each in (first, *beside)]
+    return ["sys", "runpy"], lines, name
 
 
 def construction(found: Found, name: str, numbers: Mapping[str, Scalar] | None = None) -> str:
@@ -48,7 +51,7 @@ def construction(found: Found, name: str, numbers: Mapping[str, Scalar] | None =
     arguments = ", ".join(f"{n}={e}" for n, e in texts.items())
     if not found.config:
         return f"{name}({arguments})"
-    return f"{name}({'dict' if found.keyed else 'SimpleNamespace'}({arguments}))"
+    return f"{name}({found.made_as}({arguments}))"
 
 
 # Words of expressions that an adapter's file knows by itself.

@@ -82,7 +82,7 @@ def plans(search: Search, init: Mapping[str, str]) -> Iterator[Plan]:
         for derived in _derived_sizes(search.mechanism, construction):
             base = Found(
                 search.mechanism.id, search.target.__qualname__, {}, (),
-                arguments=construction.arguments, config=construction.config, keyed=construction.keyed,
+                arguments=construction.arguments, config=construction.config, made_as=construction.made_as,
                 derived=derived | one,
                 free=tuple(a for a in search.mechanism.contract.defaults if a in construction.assigned),
                 takes=construction.takes, dtype=search.dtype,

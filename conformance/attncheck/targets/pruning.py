@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from attncheck.targets.configuring import fields_said
-from attncheck.targets.found import Found
+from attncheck.targets.found import DICTIONARY, Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.trying import SIZE_SETS, attempt, case_for
 
@@ -50,7 +50,8 @@ def _noting(found: Found, target: Any, read: set[str]) -> Callable[..., Any]:
     def built(**arguments: Any) -> Any:
         if found.config:
             config = arguments[found.config]
-            arguments = {found.config: _Keys(config, read) if found.keyed else _Fields(vars(config), read)}
+            keyed = found.made_as == DICTIONARY
+            arguments = {found.config: _Keys(config, read) if keyed else _Fields(vars(config), read)}
         instance = target(**arguments)
         for argument in found.call:
             if argument.pack == "dict":

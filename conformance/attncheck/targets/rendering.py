@@ -22,7 +22,7 @@ from attncheck.targets.placing import Placement
 
 def rendered(found: Found, target: str) -> str:
     """The source of a file whose class `Adapter` builds, loads and calls `target` as was found."""
-    standard, imports, name = import_of(target)
+    standard, imports, name = import_of(target, found)
     body = [
         "class Adapter:",
         f'    mechanism = "{found.mechanism}"',

@@ -65,7 +65,7 @@ def test_entries_of_a_dictionary_are_sizes_by_their_names(target: type[nn.Module
     found = discover(target, BY_ID["squeeze_excitation"])
 
     assert found.certainty == "verified"
-    assert found.keyed is (target is not Named)
+    assert (found.made_as == "dict") is (target is not Named)
     assert {"channels": "channels", "ratio": "reduction"}.items() <= found.arguments.items()
     assert Found.from_json(found.to_json()) == found
 
@@ -93,7 +93,7 @@ def test_an_argument_that_is_no_dictionary_has_no_entries() -> None:
 
 def test_a_dictionary_is_printed_as_one() -> None:
     found = Found(
-        "squeeze_excitation", "", {}, (), arguments={"ratio": "reduction"}, config="opts", keyed=True
+        "squeeze_excitation", "", {}, (), arguments={"ratio": "reduction"}, config="opts", made_as="dict"
     )
 
     assert construction(found, "Gate") == "Gate(dict(ratio=reduction))"
