@@ -67,6 +67,22 @@ def matches_the_reference(subject: Subject, case: Case) -> Trial:
     return agree(actual, expected, "the rows that see a key")
 
 
+@check("value", "zeros are numbers like any other", applies=needs_weights, share=0.2, rank=43)
+def zeros_match_the_reference(subject: Subject, case: Case) -> Trial:
+    """With rectified inputs, the last key or pixel zero throughout, the output is the reference's."""
+    ask = subject.ask(with_masks(subject, case))
+    for name, recipe in ask.inputs.items():
+        if recipe.dtype == ask.dtype:
+            ask = ask.edit(name, "rectify")
+            for axis in (subject.keys_axis, "width"):
+                place = subject.position(ask, name, axis) if axis else None
+                if place is not None and recipe.shape[place] > 1:
+                    ask = ask.edit(name, "put", place, (recipe.shape[place] - 1, 0.0))
+    (answer,) = yield [ask]
+    out, expected = (living(subject, ask.names, t) for t in (answer.out, expect(subject, ask).out))
+    return agree(out, expected, "the output for inputs with zeros")
+
+
 def _computes_in_float64(subject: Subject) -> str | None:
     return None if subject.interface.dtype == "float64" else "the target does not compute in float64"
 
@@ -212,6 +228,7 @@ keeps_half_precision = replace(keeps_half_precision, judges_trouble=True)
 
 CHECKS = (
     matches_the_reference,
+    zeros_match_the_reference,
     adds_its_bias,
     weights_match_the_reference,
     keeps_float64_precision,

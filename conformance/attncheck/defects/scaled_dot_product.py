@@ -103,6 +103,18 @@ OWN: tuple[Mistake, ...] = (
         {"weighed": lambda self, logits: softmax_of_the_living(logits, 1)},
     ),
     Mistake(
+        "zero_keys_hidden",
+        "A key that is zero throughout is taken for padding; what is padding only a mask can say.",
+        ("Kyubyong/transformer#33",),
+        "kv_len > 1",
+        "value",
+        {
+            "scored": lambda self, q, k, factor: ((q * factor) @ k.mT).masked_fill(
+                (k == 0).all(-1)[..., None, :], -torch.inf
+            )
+        },
+    ),
+    Mistake(
         "soft_cap_ignored",
         "The soft cap has no effect; bound the scaled logits by cap · tanh(logits / cap).",
         ("onnx/onnx#7867",),

@@ -133,6 +133,7 @@ _WORDS: Mapping[str, Words] = {
     "flip": lambda n, e, _, __: f"{n}.flip({e.axis})",
     "swap": lambda n, e, _, __: f"{n}.transpose({e.axis}, {int(_number(e))}).contiguous()",
     "absolute": lambda n, _, __, ___: f"{n}.abs()",
+    "rectify": lambda n, _, __, ___: f"{n}.relu()",
 }
 
 LAYOUTS: Mapping[str, str] = {

@@ -243,6 +243,7 @@ _EDITS: Mapping[str, Callable[[torch.Tensor, Edit, Recipe], torch.Tensor]] = {
     "pad": _pad,
     "put": _put,
     "absolute": lambda t, e, r: t.abs(),
+    "rectify": lambda t, e, r: t.clamp(min=0),
     "stir": _stir,
     "swap": lambda t, e, r: t.transpose(_axis(e), int(_number(e))).contiguous(),
 }

@@ -12,6 +12,7 @@ from attncheck.model.case import Case, Scalar
 from attncheck.targets.adapter import parameter_shapes
 from attncheck.targets.bench import Bench
 from attncheck.targets.calling import callings, parameters_of
+from attncheck.targets.configuring import offered
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hypotheses import guesses
@@ -29,7 +30,7 @@ _GUESSES = 60
 def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """The adapter with every option and size open that the constructor offers and that was settled so far."""
     found = _without_partial_bias(found, target, mechanism)
-    if not found.is_class or found.config or found.certainty != "verified":
+    if not found.is_class or found.certainty != "verified":
         return found
     for axis, expression in found.derived.items():
         if expression.isdigit():
@@ -38,7 +39,7 @@ def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
         if axis not in found.free and axis not in found.derived:
             found = _with_free_size(found, target, mechanism, axis)
     for option in mechanism.contract.options:
-        argument = _argument_of(option, target)
+        argument = _argument_of(option, offered(target, found.config) or [])
         if argument is None or option.name not in found.fixed:
             continue
         if option.name == "bias" and argument not in found.arguments:
@@ -137,7 +138,7 @@ def _ignores(found: Found, target: Any, case: Case) -> bool:
 
 def _with_size(found: Found, target: Any, mechanism: Mechanism, axis: str, size: int) -> Found:
     """The adapter with an axis open that was found at its argument's default, if other sizes run as well."""
-    for parameter in inspect.signature(target).parameters.values():
+    for parameter in offered(target, found.config) or []:
         if axes_for(parameter.name.lower())[:1] != (axis,) or parameter.default != size:
             continue
         trial = replace(
@@ -161,9 +162,10 @@ def _agrees_and_goes_on(trial: Found, target: Any, cases: list[Case | None]) -> 
 def _with_free_size(found: Found, target: Any, mechanism: Mechanism, axis: str) -> Found:
     """The adapter with an axis open that follows from another one where its argument is left at None."""
     case = first_case(found, mechanism)
-    for parameter in inspect.signature(target).parameters.values():
+    for parameter in offered(target, found.config) or []:
         told = axes_for(parameter.name.lower())[:1] == (axis,) and parameter.default is None
-        if not told or parameter.name in found.arguments or case is None:
+        # A configuration says its defaults too.
+        if not told or found.arguments.get(parameter.name, "None") != "None" or case is None:
             continue
         trial = replace(found, arguments={**found.arguments, parameter.name: axis}, free=(*found.free, axis))
         size = case.sizes[axis]
@@ -173,9 +175,9 @@ def _with_free_size(found: Found, target: Any, mechanism: Mechanism, axis: str) 
     return found
 
 
-def _argument_of(option: Option, target: Any) -> str | None:
+def _argument_of(option: Option, parameters: list[inspect.Parameter]) -> str | None:
     """The constructor's argument for an option: by name, and by the kind of its default."""
-    for parameter in inspect.signature(target).parameters.values():
+    for parameter in parameters:
         usual = (option.name, *OPTIONS.get(option.name, ()))
         if parameter.name.lower() in usual and _fits(parameter.default, option):
             return parameter.name

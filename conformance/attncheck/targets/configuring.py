@@ -26,6 +26,44 @@ def hands_on(target: Callable[..., Any], argument: str) -> bool:
     )
 
 
+def offered(target: Callable[..., Any], config: str = "") -> list[inspect.Parameter] | None:
+    """What a constructor takes, its own arguments or a configuration's; None if nothing tells.
+
+    Among them are entries of `**options` that it reads, and what the class above takes of those handed on.
+    """
+    try:
+        own = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return None
+    if config:
+        return fields_said(target, own[config]) or entries_read(target, own[config])
+    named = [p for p in own.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    for options in (p for p in own.values() if p.kind is p.VAR_KEYWORD):
+        named += entries_read(target, options)
+        named += [p for p in _handed_up(target, options.name) if p.name not in own]
+    return named
+
+
+def _handed_up(target: Callable[..., Any], options: str) -> list[inspect.Parameter]:
+    """What the class above takes of the `**options` that a constructor hands on to it, and does not say itself."""
+    for node in ast.walk(_constructor(target)):
+        match node:
+            case ast.Call(ast.Attribute(ast.Call(ast.Name("super")), "__init__"), said, named) if any(
+                k.arg is None and ast.unparse(k.value) == options for k in named
+            ):
+                above = _above(target)
+                taken = (offered(above) if above else None) or []
+                return [p for p in taken[len(said) :] if p.name not in {k.arg for k in named}]
+    return []
+
+
+def _above(target: Callable[..., Any]) -> type | None:
+    """The next class whose constructor is another one."""
+    lineage = target.__mro__ if isinstance(target, type) else ()
+    others = (kind for kind in lineage if kind.__init__ is not target.__init__)  # type: ignore[misc]  # compared
+    return next(others, None)
+
+
 def entries_read(target: Callable[..., Any], parameter: inspect.Parameter) -> list[inspect.Parameter]:
     """The entries of a dictionary that a constructor or a function reads, as arguments of their names and defaults."""
     known = _names_around(target)

@@ -13,6 +13,7 @@ from attncheck.targets.configuring import (
     fields_read,
     fields_said,
     hands_on,
+    offered,
     words_read,
 )
 from attncheck.targets.found import DICTIONARY, NAMESPACE
@@ -45,7 +46,7 @@ def constructions(
     target: Callable[..., Any], mechanism: Mechanism, axes: tuple[str, ...], given: Mapping[str, str]
 ) -> list[Construction]:
     """Ways to construct `target`, the likeliest first. `given` are arguments a person fixed."""
-    parameters = _parameters(target)
+    parameters = offered(target)
     if parameters is None:
         return [Construction(dict(given), 0.0)]
     choices = {p.name: choices_for(p, mechanism, axes) for p in parameters if p.name not in given}
@@ -92,15 +93,6 @@ def _configured(
 def _said(fields: list[inspect.Parameter]) -> dict[str, str]:
     """The defaults of fields, as expressions."""
     return {field.name: repr(field.default) for field in fields if field.default is not field.empty}
-
-
-def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
-    try:
-        own = list(inspect.signature(target).parameters.values())
-    except (TypeError, ValueError):
-        return None
-    named = [p for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    return [*named, *(entry for p in own if p.kind is p.VAR_KEYWORD for entry in entries_read(target, p))]
 
 
 def _combined(choices: Mapping[str, Choices], given: Mapping[str, str]) -> Iterator[Construction]:

@@ -23,8 +23,10 @@ RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "imag
 # A dictionary of weights that a function is handed.
 PARAMETERS = ("params", "parameters", "param", "state_dict", "state", "weights_dict", "theta")
 # Names of the height alone, not of a map's size.
-SIDES = ("height", "h", "feat_h", "map_height", "window_height", "wh", "win_h", "feat_height")
-ACROSS = ("width", "w", "feat_w", "map_width", "window_width", "ww", "win_w", "feat_width")
+SIDES = ("height", "h", "feat_h", "map_height", "window_height", "wh", "win_h", "feat_height", "image_height", "img_height",
+         "img_h", "input_height", "input_h")  # fmt: skip
+ACROSS = ("width", "w", "feat_w", "map_width", "window_width", "ww", "win_w", "feat_width", "image_width", "img_width",
+          "img_w", "input_width", "input_w")  # fmt: skip
 WINDOWS = ("window_size", "window", "win_size", "ws", "window_shape", "shape", "input_resolution", "size", "resolution",
            "grid_size", "grid", "feat_size", "map_size", "fmap_size", "input_size", "patch_grid", "hw", "side", "image_size",
            "img_size", "feature_size", "input_shape", "spatial_size")  # fmt: skip

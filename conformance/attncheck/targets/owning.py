@@ -2,13 +2,14 @@
 
 import inspect
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attncheck.model.errors import NoAdapterError, UsageError
 from attncheck.shapes.catalogue import BY_ID
@@ -20,16 +21,11 @@ from attncheck.targets.found import Found
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.names import PARAMETERS, axes_for, is_dropout, is_mask, layer_role, roles_for
 from attncheck.targets.plans import called_as
-from attncheck.targets.trying import attempt, first_case, subject_of
+from attncheck.targets.trying import SIZE_SETS, attempt, case_for, first_case, subject_of
 from attnref import Mechanism
 
-# How a function may want a weight of the reference: as it is, turned, without axes of size 1, or as one divided by it.
-_FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "": lambda weight: weight,
-    ".T": lambda weight: weight.flatten(1).T,
-    ".flat": lambda weight: weight.squeeze(),
-    ".reciprocal": lambda weight: weight,
-}
+# How a function may want a weight of the reference: turned, without axes that are always 1, or as one divided by it.
+_FORMS = (".T", ".flat", ".reciprocal")
 # Numbers that say how wide a kernel is; by these names they are nothing else.
 _WIDTHS = ("bandwidth", "bw", "h", "sigma", "lengthscale", "length_scale")
 # Names of weights that speak of an input too, such as w_query.
@@ -54,13 +50,11 @@ class Owning(nn.Module):
         self._sizes = {a: sizes[e] for a, e in owned.items() if e in sizes}
         self._inverse = {a for a, e in owned.items() if e.endswith(".reciprocal")}
         for argument, expression in owned.items():
-            name, form = parameter_of(expression)
-            if name in shapes:
-                like = torch.empty(shapes[name], device="meta")
+            if expression in shapes:
                 home, _, own = argument.rpartition(".")
                 if home and home not in self._modules:
                     self.add_module(home, nn.Module())
-                parameter = nn.Parameter(torch.randn(_FORMS[form](like).shape) / 8)
+                parameter = nn.Parameter(torch.randn(shapes[expression]) / 8)
                 self.get_submodule(home).register_parameter(own, parameter)
 
     def through(self, args: Any, kwargs: Mapping[str, Any]) -> Any:
@@ -73,8 +67,15 @@ class Owning(nn.Module):
 
 def parameter_of(expression: str) -> tuple[str, str]:
     """The reference's parameter that an expression names, and the form in which it is wanted."""
-    form = next(f for f in (".T", ".flat", ".reciprocal", "") if expression.endswith(f))
+    form = next((form for form in _FORMS if expression.endswith(form)), "")
     return expression.removesuffix(form), form
+
+
+def _formed(shape: tuple[int, ...], usual: tuple[int, ...], form: str) -> tuple[int, ...]:
+    """The shape in which a function wants a weight; at usual sizes no axis is 1 by chance."""
+    if form == ".T":
+        return (math.prod(shape[1:]), shape[0])
+    return tuple(n for n, other in zip(shape, usual, strict=True) if other != 1) if form == ".flat" else shape
 
 
 def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[nn.Module]:
@@ -97,10 +98,13 @@ def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[n
 
     # What is not told how many heads there are has one.
     unsaid = {"heads": 1} if "heads" not in owned.values() else {}
+    usual, wants = _shapes(reference), [(e, *parameter_of(e)) for e in owned.values()]
 
     def init(self: Owning, **sizes: Any) -> None:
         told = {name: size for name, size in sizes.items() if size is not None}
-        Owning.__init__(self, function, owned, parameter_shapes(reference, {**unsaid, **told}), told)
+        shapes = parameter_shapes(reference, {**unsaid, **told})
+        formed = {e: _formed(shapes[n], usual[n], form) for e, n, form in wants if n in shapes}
+        Owning.__init__(self, function, owned, formed, told)
 
     def forward(self: Owning, *args: Any, **kwargs: Any) -> Any:
         return self.through(args, kwargs)
@@ -183,10 +187,16 @@ def _is_bias(argument: str) -> bool:
 def _named(arguments: list[str], parameters: list[str]) -> dict[str, str]:
     """Which parameter each argument is: by the layer that its name tells, or in order."""
     layers = {name.partition(".")[0]: name for name in parameters}
-    told = {a: layers.get(layer_role(a) or _LETTERS.get(a.lower()[-1], "")) for a in arguments}
+    told = {a: layers.get(_layer(a, layers)) for a in arguments}
     if all(told.values()) and len(set(told.values())) == len(told):
         return {a: str(name) for a, name in told.items()}
     return dict(zip(arguments, parameters, strict=False))
+
+
+def _layer(argument: str, layers: Mapping[str, str]) -> str:
+    """The layer that an argument's name tells: the reference's own name for it, a usual one, or its last letter."""
+    own = re.sub(r"_?(weight|bias)$", "", argument.lower().rpartition(".")[2])
+    return own if own in layers else layer_role(argument) or _LETTERS.get(own[-1:], "")
 
 
 def _forms_of(shape: tuple[int, ...]) -> list[str]:
@@ -196,7 +206,8 @@ def _forms_of(shape: tuple[int, ...]) -> list[str]:
 def _shapes(mechanism: Mechanism, larger: str = "") -> dict[str, tuple[int, ...]]:
     """The reference's parameters at sizes to begin with, one of them tripled; none if it has no module."""
     found = Found(mechanism.id, "", {}, ())
-    case = first_case(found, mechanism, options={"bias": True}) if mechanism.module else None
+    # Wide enough for what is one in so many channels to be more than 1.
+    case = case_for(found, mechanism, SIZE_SETS[1], options={"bias": True}) if mechanism.module else None
     if case is None:
         return {}
     sizes = {**BASE, **case.names}
@@ -208,8 +219,15 @@ def _shapes(mechanism: Mechanism, larger: str = "") -> dict[str, tuple[int, ...]
 def _apart(mechanism: Mechanism, names: list[str]) -> set[str]:
     """The sizes on which the shapes of these parameters depend."""
     first = _shapes(mechanism)
-    others = {axis: _shapes(mechanism, axis) for axis in constructor_axes(mechanism)}
-    return {axis for axis, other in others.items() if any(other[n] != first[n] for n in names)}
+
+    def matters(axis: str) -> bool:
+        try:
+            return any(_shapes(mechanism, axis)[name] != first[name] for name in names)
+        except ValueError:
+            # What the mechanism refuses is tied to others, and says something of their shapes.
+            return True
+
+    return {axis for axis in constructor_axes(mechanism) if matters(axis)}
 
 
 def _returning(

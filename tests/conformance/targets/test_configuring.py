@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attncheck.targets import search
-from attncheck.targets.configuring import fields_said, tells_its_fields, words_read
+from attncheck.targets.configuring import class_told, configuration, fields_said, words_read
 from attncheck.targets.discover import discover
 from attncheck.targets.rendering import rendered
 from attncheck.targets.trying import agrees, attempt, case_for
@@ -116,11 +116,11 @@ def test_a_dataclass_tells_its_fields_though_some_have_no_default() -> None:
     told = {f.name: f.default for f in fields_said(MadeForSizes, parameter)}
 
     assert told == {"width": inspect.Parameter.empty, "heads": inspect.Parameter.empty, "kinds": ["plain"]}
-    assert tells_its_fields(MadeForSizes, parameter)
+    assert class_told(MadeForSizes, parameter) == "Sizes"
 
 
 def test_a_configuration_that_is_no_dataclass_may_have_further_fields() -> None:
-    assert not tells_its_fields(ReadInTheCall, inspect.signature(ReadInTheCall).parameters["config"])
+    assert class_told(ReadInTheCall, inspect.signature(ReadInTheCall).parameters["config"]) is None
 
 
 def test_a_target_with_a_field_of_its_own_is_verified() -> None:
@@ -263,3 +263,45 @@ def test_a_width_that_replaces_another_is_left_alone() -> None:
 
     assert found.certainty == "verified"
     assert "out_dim" not in found.arguments
+
+
+@dataclass
+class Squeezed:
+    channels: int
+    reduction: int = 16
+
+    def __post_init__(self) -> None:
+        if self.channels < self.reduction:
+            raise ValueError("nothing is left")
+
+    @property
+    def hidden(self) -> int:
+        return self.channels // self.reduction
+
+
+class OfADataclass(nn.Module):
+    def __init__(self, config: Squeezed) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(config.channels, config.hidden, bias=False)
+        self.excite = nn.Linear(config.hidden, config.channels, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate = self.excite(self.squeeze(x.mean((2, 3))).relu()).sigmoid()
+        return x * gate[:, :, None, None]
+
+
+def test_a_dataclass_is_made_with_what_it_derives_and_refuses() -> None:
+    found = discover(OfADataclass, BY_ID["squeeze_excitation"])
+
+    assert (found.certainty, found.made_as) == ("verified", "Squeezed")
+    with pytest.raises(ValueError, match="nothing is left"):
+        configuration(OfADataclass, "Squeezed")(channels=2, reduction=4)
+
+
+def test_a_script_imports_the_dataclass_beside_the_target() -> None:
+    found = discover(OfADataclass, BY_ID["squeeze_excitation"])
+
+    text = rendered(found, "gates:OfADataclass")
+
+    assert "from gates import OfADataclass, Squeezed" in text
+    assert "OfADataclass(Squeezed(" in text

@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import conv2d, linear
 
 import attncheck
 from attncheck.model.errors import NoAdapterError, UsageError
@@ -60,6 +60,13 @@ def squeezed(x: Tensor, w1: Tensor, w2: Tensor, b1: Tensor | None = None, b2: Te
     return x * gate[:, :, None, None]
 
 
+def residual(
+    x: Tensor, query_weight: Tensor, key_weight: Tensor, value_weight: Tensor, gamma: Tensor
+) -> Tensor:
+    q, k, v = (conv2d(x, w[:, :, None, None]).flatten(2) for w in (query_weight, key_weight, value_weight))
+    return x + gamma * (v @ (q.mT @ k).softmax(-1).mT).reshape(x.shape)
+
+
 def by_entries(x: Tensor, y: Tensor, params: dict[str, Tensor]) -> Tensor:
     q, k, v = linear(x, params["wq"]), linear(y, params["wk"]), linear(y, params["wv"], params.get("bv"))
     return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
@@ -73,6 +80,8 @@ def by_entries(x: Tensor, y: Tensor, params: dict[str, Tensor]) -> Tensor:
         (spelled_out, "cross", {"w_query": "query.weight.T", "w_key": "key.weight.T", "w_value": "value.weight.T"}),
         (squeezed, "squeeze_excitation", {"w1": "squeeze.weight", "w2": "excite.weight", "b1": "squeeze.bias",
                                           "b2": "excite.bias"}),
+        (residual, "spatial_self", {"query_weight": "query.weight.flat", "key_weight": "key.weight.flat",
+                                    "value_weight": "value.weight.T", "gamma": "gamma"}),
         (by_entries, "cross", {"params.wq": "query.weight", "params.wk": "key.weight",
                                "params.wv": "value.weight", "params.bv": "value.bias"}),
     ],
