@@ -48,13 +48,11 @@ def _behind_logits(subject: Subject, ask: Ask, case: Case) -> tuple[list[str], f
     """What to scale, and by how much, to make logits larger by some thousands."""
     if subject.laws("survives_large_logits"):
         law = subject.law("survives_large_logits", case)
-        layers = [n for layer in law.parameters for n in owned(subject, ask, layer)]
+        layers = [owned(subject, ask, layer) for layer in law.parameters]
         # One layer makes them of what came before; two make products, as the input makes of itself.
-        return (
-            (layers, _LARGER if len(law.parameters) == 1 else _LARGER**0.5)
-            if layers
-            else (subject.playing(law.inputs), _LARGER**0.5)
-        )
+        factor = _LARGER if len(layers) == 1 else _LARGER**0.5
+        names = [name for layer in layers for name in layer] or subject.playing(law.inputs)
+        return names if all(layers) else [], factor
     if "score.weight" in ask.parameters:
         # Scores that a layer makes of what is bounded are as large as its weights.
         return ["score.weight"], _LARGER

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from attncheck.checks.check import Check, Mismatch, NotJudged, Trial, check
+from attncheck.checks.check import Check, Mismatch, NotJudged, Trial, check, needs_mask
 from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked, shortened
 from attncheck.model.case import Case
@@ -60,6 +60,29 @@ def forgets_other_sizes(subject: Subject, case: Case) -> Trial:
             if judgement:
                 return judgement
     return None
+
+
+@check("hygiene", "an earlier mask leaves no trace", applies=needs_mask, share=0.25, rank=63)
+def forgets_an_earlier_mask(subject: Subject, case: Case) -> Trial:
+    """The answer without a mask is the same before and after a call with one, in causal calls too."""
+    if case.seed % 2:
+        # One sample and one head share a mask with whatever else has its lengths alone, such as a triangle.
+        case = _of_one(subject, case)
+    if "causal" in subject.interface.takes and case.seed % 4 != 2:
+        case = case.with_options(causal=True)
+    exclusive = "causal" in subject.interface.exclusive and case.options.get("causal")
+    plain = subject.ask(case)
+    hiding = case.with_options(causal=False) if exclusive else case
+    hidden = subject.ask(masked(subject, hiding, "random_mask"))
+    before, _, after = yield [plain, hidden, plain]
+    return agree(after.out, before.out, "the answer after a call with a mask", tolerance=1e-9)
+
+
+def _of_one(subject: Subject, case: Case) -> Case:
+    """The case with one sample, and one head where there are heads, as far as that is legal."""
+    rules = rules_of(subject, dict(case.options))
+    sizes = rules.complete({a: 1 if a in ("batch", "heads") else case.sizes[a] for a in rules.primary})
+    return case if sizes is None else replace(case, sizes=sizes)
 
 
 def _halved(subject: Subject, case: Case, ask: Ask) -> Ask:
@@ -205,6 +228,7 @@ CHECKS = (
     repeats_itself,
     sees_new_contents,
     forgets_other_sizes,
+    forgets_an_earlier_mask,
     output_owns_its_memory,
     leaves_global_state_alone,
     draws_no_random_numbers,

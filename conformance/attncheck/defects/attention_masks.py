@@ -159,6 +159,17 @@ def _remembered(self: Any, q: Tensor, k: Tensor, options: dict[str, Any]) -> Ten
     return first[: visible.shape[0], -visible.shape[1] :] if same else visible
 
 
+def _written_into(self: Any, mask: Tensor | None, diagonal: Tensor | None) -> Tensor | None:
+    if diagonal is None:
+        return mask
+    kept: dict[object, Tensor] = self.__dict__.setdefault("diagonals", {})
+    held = kept.setdefault(diagonal.shape, diagonal.clone())
+    if mask is not None and mask.numel() == held.numel():
+        held &= mask.reshape(held.shape)
+        return held
+    return held if mask is None else mask & held
+
+
 def _in_blocks(q_len: int, kv_len: int, shift: int) -> Tensor:
     # A block of 16 queries at a time, each of which takes its own first query for that of all.
     rows = torch.arange(q_len) % 16
@@ -258,6 +269,14 @@ CAUSAL: tuple[Mistake, ...] = (
         "causal and kv_len > 1",
         "hygiene",
         {"diagonal": _remembered},
+    ),
+    Mistake(
+        "mask_written_into_the_kept_diagonal",
+        "A mask is written into the causal mask that is kept for later calls; combine them in a new tensor.",
+        ("facebookresearch/xformers#655", "huggingface/transformers#29742"),
+        "causal and kv_len > 1",
+        "hygiene",
+        {"both": _written_into},
     ),
     Mistake(
         "causal_gives_way_to_a_mask",

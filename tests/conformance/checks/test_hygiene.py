@@ -231,6 +231,27 @@ def test_a_causal_mask_kept_from_a_longer_call_is_caught(verdict):
     assert found.outcome == "failed"
 
 
+def writes_masks_into_its_diagonal(call, built, inputs, options):
+    """A causal mask is kept for each length, and a mask of no further axes is written into it."""
+    if not options.get("causal"):
+        return call(built, inputs, options)
+    q_len, kv_len = inputs["q"].shape[1], inputs["k"].shape[1]
+    kept = built.__dict__.setdefault("diagonals", {})
+    visible = kept.setdefault((q_len, kv_len), torch.ones(1, 1, q_len, kv_len, dtype=torch.bool).tril())
+    mask = inputs.get("mask")
+    if mask is not None and mask.numel() == visible.numel():
+        visible &= mask.reshape(visible.shape)
+    elif mask is not None:
+        visible = visible & mask
+    return call(built, {**inputs, "mask": visible}, {**options, "causal": False})
+
+
+def test_a_mask_that_a_later_call_still_sees_is_caught(verdict):
+    found = verdict("forgets_an_earlier_mask", "multi_head", instead=writes_masks_into_its_diagonal)
+
+    assert found.outcome == "failed"
+
+
 class Remembers(nn.Module):
     """A channel gate that counts up to the largest map so far."""
 

@@ -302,9 +302,38 @@ def test_as_many_queries_as_keys_where_both_can_be_chosen(subject_of, case_of, m
     assert squared == (case.with_sizes(q_len=case.sizes["kv_len"]) if squares else case)
 
 
+def takes_zeros_for_padding(call, built, inputs, options):
+    """Keys that are zero throughout are hidden, as if they were there to fill up."""
+    q, k, v = inputs["q"], inputs["k"], inputs["v"]
+    logits = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill((k == 0).all(-1)[..., None, :], -torch.inf)
+    if "mask" in inputs:
+        logits = logits.masked_fill(~inputs["mask"], -torch.inf)
+    return {"out": torch.softmax(logits, dim=-1) @ v}
+
+
+def averages_what_is_not_zero(call, built, inputs, options):
+    x = inputs["x"]
+    mean = x.sum(1, keepdim=True) / (x != 0).sum(1, keepdim=True).clamp(min=1)
+    maps = torch.cat(
+        (x.amax(1, keepdim=True), mean) if built.maximum_first else (mean, x.amax(1, keepdim=True)), 1
+    )
+    logits = built.conv(maps)
+    return {"out": x * (logits if built.norm is None else built.norm(logits)).sigmoid()}
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "wrong"),
+    [("scaled_dot_product", takes_zeros_for_padding), ("cbam_spatial", averages_what_is_not_zero)],
+)
+def test_zeros_that_count_for_nothing_are_caught_where_there_are_some(verdict, mechanism, wrong):
+    assert verdict("zeros_match_the_reference", mechanism, instead=wrong).outcome == "failed"
+    assert verdict("keeps_float64_precision", mechanism, instead=wrong).outcome == "passed"
+
+
 def test_every_check_of_values_is_tested_here():
     assert {check.id for check in value.CHECKS} == {
         "matches_the_reference",
+        "zeros_match_the_reference",
         "weights_match_the_reference",
         "keeps_float64_precision",
         "keeps_float32_precision",

@@ -1,7 +1,12 @@
 """Constructor arguments get the sizes that their names suggest, and what a person says counts."""
 
-import pytest
+from dataclasses import dataclass
+from typing import Any
 
+import pytest
+from torch import nn
+
+from attncheck.targets.configuring import offered
 from attncheck.targets.constructing import Construction, constructions
 from attnref.catalogue import BY_ID
 
@@ -129,3 +134,42 @@ def test_a_size_of_pieces_is_left_as_it_is() -> None:
 
     assert not any("chunk" in way.arguments for way in ways)
     assert {way.arguments.get("breadth") for way in ways} >= {None, "value_size"}
+
+
+class Base(nn.Module):
+    def __init__(
+        self, in_channels: int, reduction: int = 2, use_scale: bool = False, conv: type = nn.Conv2d
+    ) -> None:
+        super().__init__()
+
+
+class OfPlanes(Base):
+    def __init__(self, in_channels: int, pooled: bool = False, **kwargs: Any) -> None:
+        super().__init__(in_channels, conv=nn.Conv2d, **kwargs)
+
+
+class KeepsThem(Base):
+    def __init__(self, in_channels: int, **kwargs: Any) -> None:
+        super().__init__(in_channels)
+        self.options = kwargs
+
+
+def test_what_is_handed_on_to_the_class_above_is_offered_too() -> None:
+    assert [p.name for p in offered(OfPlanes) or []] == ["in_channels", "pooled", "reduction", "use_scale"]
+    assert [p.name for p in offered(KeepsThem) or []] == ["in_channels"]
+
+
+@dataclass
+class BlockConfig:
+    in_channels: int
+    out_channels: int
+    stride: int = 1
+
+
+class OfABlock(nn.Module):
+    def __init__(self, cfg: BlockConfig) -> None:
+        super().__init__()
+
+
+def test_a_configuration_offers_its_fields() -> None:
+    assert [p.name for p in offered(OfABlock, "cfg") or []] == ["in_channels", "out_channels", "stride"]
