@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from attncheck.checks.check import Trial, check
+from attncheck.checks.check import Mismatch, NotJudged, Trial, both, check, needs_weights
 from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked
+from attncheck.checks.oracle import performed
 from attncheck.model.case import Case
 from attncheck.targets.subject import Subject
 
@@ -21,6 +22,28 @@ def trains_as_it_evaluates(subject: Subject, case: Case) -> Trial:
     ask = subject.ask(masked(subject, case))
     evaluated, trained = yield [ask, replace(ask, train=True)]
     return agree(trained.out, evaluated.out, "the output in training mode")
+
+
+def _norms_batches(subject: Subject) -> str | None:
+    return None if subject.norms_batches else "the target norms no batches"
+
+
+@check(
+    "mode", "training moves the statistics", applies=both(needs_weights, _norms_batches), share=0.2, rank=80,
+    asks="torch",
+)  # fmt: skip
+def training_moves_the_statistics(subject: Subject, case: Case) -> Trial:
+    """After a call in training mode eval mode answers otherwise: batch norm has seen the batch. By how much is not asked."""
+    if case.sizes["batch"] == 1:
+        return NotJudged("batch norm learns nothing from one sample")
+    ask = replace(subject.ask(case), scenario="trained")
+    (answer,) = yield [ask]
+    moved = performed(subject, ask).tensors
+    if agree(moved["again"], moved["out"]) is None:
+        return NotJudged("the reference's own answer does not move")
+    if agree(answer.tensors["again"], answer.out, tolerance=1e-9) is not None:
+        return None
+    return Mismatch("another answer after a call in training mode", "the same", kind="keeps its statistics")
 
 
 @check("mode", "recording gradients does not change the value", share=0.4, rank=81, asks="gradients")
@@ -60,6 +83,7 @@ def same_with_weights(subject: Subject, case: Case) -> Trial:
 
 CHECKS = (
     trains_as_it_evaluates,
+    training_moves_the_statistics,
     same_with_gradients,
     same_in_inference_mode,
     same_with_weights,

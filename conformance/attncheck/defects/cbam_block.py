@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import batch_norm
 
 from attncheck.defects.defect import Defect, Mistake, made_in
 from attncheck.defects.squeeze_excitation import overflowing_sigmoid
@@ -38,6 +39,12 @@ def _side_by_side(self: Any, features: Tensor) -> Tensor:
 def _gate_of_the_input(self: Any, features: Tensor) -> Tensor:
     gate = self.spatial(features) / features.where(features != 0, features + 1)
     return self.channel(features) * gate  # type: ignore[no-any-return]  # a tensor
+
+
+def _without_statistics(self: Any, x: Tensor) -> Tensor:
+    norm, features = self.norm, self.conv(x)
+    mean, variance = (None, None) if self.training else (norm.running_mean, norm.running_var)
+    return batch_norm(features, mean, variance, norm.weight, norm.bias, self.training).relu()
 
 
 def _overflowing(self: Any, features: Tensor) -> Tensor:
@@ -82,6 +89,8 @@ DEFECTS: tuple[Defect, ...] = made_in("cbam_block", (
         ("errata CB-6",), "always", "value", {"features": lambda self, x: self.norm(self.conv(x).relu())}),
     Mistake("norm_missing", "The norm after the convolution is forgotten.",
         ("errata CB-6",), "always", "law", {"features": lambda self, x: self.conv(x).relu()}),
+    Mistake("statistics_kept", "Batch norm keeps the statistics that it began with; training moves them.",
+        ("errata CB-6",), "batch > 1", "mode", {"features": _without_statistics}),
     Mistake("skip_rectified", "The skip goes through a relu of its own before the sum.",
         ("errata CB-6",), "always", "value", {"skipped": lambda self, x: self.skip(x).relu()}),
     Mistake("batch_and_channels_exchanged_when_equal", "Where batch equals channels, the two are exchanged, and samples mix.",

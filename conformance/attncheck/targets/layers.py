@@ -31,15 +31,26 @@ def layers(shapes: Mapping[str, Shape]) -> list[Layer]:
     grouped: dict[str, dict[str, tuple[str, Shape]]] = {}
     for name, shape in shapes.items():
         match = _LEAF.match(name)
-        path, leaf = (match.group(1), match.group(2)) if match and match.group(1) else (name, "weight")
-        if match and not match.group(1):
-            path = ""
+        path, leaf = (match.group(1), match.group(2)) if match else (name, "weight")
         grouped.setdefault(path, {})[leaf] = (name, shape)
     for tensors in grouped.values():
         if list(tensors) == ["bias"]:
             # What is called a bias and belongs to no weight may be a tensor of any kind: a table of biases, say.
             tensors["weight"] = tensors.pop("bias")
+    _bring_home(grouped)
     return [Layer(path, tensors) for path, tensors in grouped.items()]
+
+
+def _bring_home(grouped: dict[str, dict[str, tuple[str, Shape]]]) -> None:
+    """Put statistics that stand apart, as of a norm spelled out, beside the one vector that they can belong to."""
+    for path in [path for path, tensors in grouped.items() if "weight" not in tensors]:
+        (_, shape), *_ = grouped[path].values()
+        homes = [
+            other for other, own in grouped.items()
+            if "weight" in own and own["weight"][1] == shape and not any(leaf.startswith("running") for leaf in own)
+        ]  # fmt: skip
+        if len(homes) == 1 and len(shape) == 1:
+            grouped[homes[0]] |= grouped.pop(path)
 
 
 def learned_shapes(built: nn.Module) -> dict[str, Shape]:

@@ -40,6 +40,16 @@ def _reseeded(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask)
     return {**first, "again": adapter.call(built, inputs, ask.options)["out"]}
 
 
+def _trained(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """The call in eval mode, one in training mode, and the first again."""
+    first = {n: t.clone() for n, t in adapter.call(built, inputs, ask.options).items()}
+    if isinstance(built, nn.Module):
+        built.train()
+        adapter.call(built, inputs, ask.options)
+        built.eval()
+    return {**first, "again": adapter.call(built, inputs, ask.options)["out"]}
+
+
 def _refilled(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
     """Call, overwrite the same buffers with other values, and call again."""
     own = {n: t.clone() for n, t in inputs.items()}
@@ -118,6 +128,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "as_one": _as_one,
     "twice": _twice,
     "reseeded": _reseeded,
+    "trained": _trained,
     "refilled": _refilled,
     "deepcopied": _deepcopied,
     "reloaded": _reloaded,

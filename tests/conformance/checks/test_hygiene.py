@@ -207,6 +207,7 @@ def test_one_key_is_its_own_half(verdict, case_of):
 
 def test_every_check_of_manners_has_an_implementation_that_it_catches():
     tested = {check for check, _ in (*CHANGES, *INSTEAD)} | {
+        "forgets_an_earlier_mask",
         "registers_its_parameters",
         "uses_its_parameters",
     }

@@ -61,5 +61,35 @@ def test_a_target_without_a_causal_mode_is_never_asked_for_it(verdict):
     assert found.outcome == "passed"
 
 
+def keeps_its_statistics(call, built, inputs, options):
+    """Batch norm in training mode moves what it keeps, and gets it back."""
+    before = {name: buffer.clone() for name, buffer in built.named_buffers()}
+    results = call(built, inputs, options)
+    for name, buffer in built.named_buffers():
+        buffer.copy_(before[name])
+    return results
+
+
+def test_statistics_that_training_does_not_move_are_caught(verdict):
+    found = verdict("training_moves_the_statistics", "cbam_block", instead=keeps_its_statistics)
+
+    assert found.outcome == "failed"
+    assert found.findings[0].kind == "keeps its statistics"
+
+
+def moves_them_less(call, built, inputs, options):
+    """Another momentum is no mistake."""
+    for module in built.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.01
+    return call(built, inputs, options)
+
+
+def test_how_far_training_moves_them_is_left_open(verdict):
+    assert verdict("training_moves_the_statistics", "cbam_block", instead=moves_them_less).outcome == "passed"
+
+
 def test_every_check_of_modes_has_an_implementation_that_it_catches():
-    assert {check.id for check in mode.CHECKS} == {check for check, _ in CHANGES} | {"same_with_weights"}
+    apart = {"same_with_weights", "training_moves_the_statistics"}
+
+    assert {check.id for check in mode.CHECKS} == {check for check, _ in CHANGES} | apart

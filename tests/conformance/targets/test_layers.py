@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from attncheck.targets.layers import learned_shapes
+from attncheck.targets.layers import layers, learned_shapes
 
 
 class Shared(nn.Module):
@@ -30,3 +30,29 @@ def test_a_shared_norm_has_its_statistics_under_all_its_names() -> None:
     assert set(learned_shapes(branches)) == {
         f"{i}.{leaf}" for i in (0, 1) for leaf in ("weight", "bias", "running_mean", "running_var")
     }
+
+
+def test_statistics_that_stand_apart_belong_to_the_one_vector_of_their_width() -> None:
+    shapes = {
+        "conv_weight": (4, 3, 1, 1),
+        "norm_weight": (4,),
+        "norm_bias": (4,),
+        "running_mean": (4,),
+        "running_var": (4,),
+    }
+    conv, norm = layers(shapes)
+
+    assert (conv.path, norm.path) == ("conv", "norm")
+    assert set(norm.tensors) == {"weight", "bias", "running_mean", "running_var"}
+
+
+def test_statistics_that_two_vectors_could_have_stay_apart() -> None:
+    shapes = {"a_weight": (4,), "b_weight": (4,), "running_mean": (4,), "running_var": (4,)}
+
+    assert [layer.path for layer in layers(shapes)] == ["a", "b", ""]
+
+
+def test_a_module_that_is_one_layer_has_its_weight_and_bias_together() -> None:
+    (layer,) = layers({"weight": (4, 3), "bias": (4,)})
+
+    assert set(layer.tensors) == {"weight", "bias"}
