@@ -28,8 +28,8 @@ _MOST = 150
 class Construction:
     """Constructor arguments as expressions over sizes and options, and how unlikely they look.
 
-    `config` names the one argument that takes all of them as an object's fields, or as entries of
-    of what `made_as` says. `takes` lists options of the reference that the constructor
+    `config` names the one argument that takes all of them, as fields or entries of what `made_as`
+    says. `takes` lists options of the reference that the constructor
     decides; `repeated` counts arguments that got a size which another one has too.
     """
 

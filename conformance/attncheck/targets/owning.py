@@ -34,7 +34,7 @@ _BIAS = re.compile(r"bias|^b(_?[a-z]{0,3})?\d*$|_b\d*$")
 # What the last letter of a weight's name tells, if nothing else does.
 _LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
 _MOST = 81
-# A size that nothing depends on.
+# Any size will do, where no weight depends on it.
 _ANY = 6
 # Of the ways in which a call returns, how many are studied: those that differ in square matrices differ in nothing.
 _STUDIED = 2
@@ -211,8 +211,9 @@ def _shapes(mechanism: Mechanism, larger: str = "") -> dict[str, tuple[int, ...]
     if case is None:
         return {}
     sizes = {**BASE, **case.names}
-    if larger:
-        sizes[larger] = 3 * case.sizes[larger]  # What is odd stays odd.
+    if larger in case.sizes:
+        # What is odd stays odd.
+        sizes[larger] = 3 * case.sizes[larger]
     return parameter_shapes(mechanism, sizes)
 
 
@@ -222,7 +223,7 @@ def _apart(mechanism: Mechanism, names: list[str]) -> set[str]:
 
     def matters(axis: str) -> bool:
         try:
-            return any(_shapes(mechanism, axis)[name] != first[name] for name in names)
+            return any(_shapes(mechanism, axis).get(name) != first[name] for name in names)
         except ValueError:
             # What the mechanism refuses is tied to others, and says something of their shapes.
             return True

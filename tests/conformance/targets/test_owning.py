@@ -13,7 +13,7 @@ from attncheck.targets.discover import discover
 from attncheck.targets.found import Found
 from attncheck.targets.opening import find_for
 from attncheck.targets.owning import owning, reached, ways_to_own
-from attnref.catalogue import BY_ID
+from attnref.catalogue import BY_ID, MECHANISMS
 
 
 def found_in(function, mechanism: str) -> Found:
@@ -176,6 +176,16 @@ def test_what_owns_the_weights_is_called_without_them() -> None:
 def test_a_parameter_that_the_mechanism_has_not_is_named() -> None:
     with pytest.raises(UsageError, match=r"w: cross has no 'gate.weight'; expected one of query.weight, "):
         owning(turned, "cross", w="gate.weight")
+
+
+@pytest.mark.parametrize("mechanism", [m.id for m in MECHANISMS if m.module is not None])
+def test_one_weight_is_looked_for_in_every_mechanism(mechanism: str) -> None:
+    def handed(x: Tensor, w1: Tensor) -> Tensor:
+        return x @ w1
+
+    ways = list(ways_to_own(handed, BY_ID[mechanism]))
+
+    assert all(set(way.owned) == {"w1"} for way in ways)
 
 
 def test_what_owns_nothing_is_reached_as_it_is() -> None:
