@@ -14,16 +14,20 @@ from attncheck.checks.check import (
 )
 from attncheck.checks.comparing import agree
 from attncheck.checks.layers import owned
-from attncheck.checks.masking import masked
+from attncheck.checks.masking import all_but_last, masked
 from attncheck.checks.oracle import expect, in_float64
 from attncheck.checks.value import with_masks, within_budget
 from attncheck.model.case import Case
+from attncheck.strategies.tensors import DTYPES
 from attncheck.targets.ask import Ask
+from attncheck.targets.legal import rules_of
 from attncheck.targets.subject import Subject
 
 # Beyond any of the numbers that hidden logits are set to, but for the lowest of a dtype.
 _FAR_BELOW = 1e10
 _LARGER = 3600.0
+# The first whole number that bfloat16 does not have.
+_PAST_BFLOAT16 = 257
 # The largest number of float16 is 65504; a product of this size overflows, half of it does not.
 _PRODUCT = 80_000.0
 
@@ -49,10 +53,9 @@ def _behind_logits(subject: Subject, ask: Ask, case: Case) -> tuple[list[str], f
     if subject.laws("survives_large_logits"):
         law = subject.law("survives_large_logits", case)
         layers = [owned(subject, ask, layer) for layer in law.parameters]
-        # One layer makes them of what came before; two make products, as the input makes of itself.
-        factor = _LARGER if len(layers) == 1 else _LARGER**0.5
         names = [name for layer in layers for name in layer] or subject.playing(law.inputs)
-        return names if all(layers) else [], factor
+        # A product of two, or of an input with itself, grows with both.
+        return names if all(layers) else [], _LARGER ** (1 / len(law.parameters or law.inputs))
     if "score.weight" in ask.parameters:
         # Scores that a layer makes of what is bounded are as large as its weights.
         return ["score.weight"], _LARGER
@@ -156,6 +159,36 @@ def large_activations_fit_float16(subject: Subject, case: Case) -> Trial:
     return judgement if isinstance(judgement, Mismatch) else None
 
 
+def _lengths_in_half(subject: Subject) -> str | None:
+    kind = subject.optional[subject.masking].kind if subject.masking else ""
+    if kind != "int":
+        return "the target takes no lengths"
+    return None if "bfloat16" in subject.dtypes else "bfloat16 was not asked for"
+
+
+@check(
+    "value", "long lengths are exact in half precision", applies=both(needs_weights, _lengths_in_half),
+    share=0.1, rank=49, judges_trouble=True,
+)  # fmt: skip
+def long_lengths_hold_in_half_precision(subject: Subject, case: Case) -> Trial:
+    """Of 258 keys 257 are visible. What counts keys in bfloat16 has no 257, and loses the last of them."""
+    rules = rules_of(subject, dict(case.options))
+    sizes = rules.complete({**{a: case.sizes[a] for a in rules.primary}, "kv_len": _PAST_BFLOAT16 + 1})
+    if sizes is None or sizes["kv_len"] != _PAST_BFLOAT16 + 1:
+        return NotJudged("so many keys are not legal")
+    long = replace(case, sizes=sizes, dtype="bfloat16")
+    ask = all_but_last(subject, subject.ask(masked(subject, long, "padding_mask")), sizes["kv_len"])
+    for name, place in subject.places(ask, subject.keys_axis):
+        if name in subject.inputs:
+            # Logits all alike, and one visible value that no sum of the others hides.
+            told = set(subject.interface.inputs[name]) & {"v", "values", "kv"}
+            ask = ask.edit(name, "put", place, (_PAST_BFLOAT16 - 1, 40.0)) if told else ask.edit(name, "zero")
+    (answer,) = yield [ask]
+    if answer.trouble is not None or answer.out.dtype != DTYPES["bfloat16"]:
+        return NotJudged("no result in bfloat16, which another check reports")
+    return within_budget(answer.out, expect(subject, ask).out, expect(subject, in_float64(ask)).out)
+
+
 def _overflowing(subject: Subject, ask: Ask, case: Case) -> Ask | None:
     if "inverse_width" in subject.optional or "inverse_width" in ask.parameters:
         # The square of a distance of 300 is 90000.
@@ -177,4 +210,5 @@ CHECKS = (
     masks_hold_against_large_logits,
     masks_hold_against_any_logit,
     large_activations_fit_float16,
+    long_lengths_hold_in_half_precision,
 )

@@ -20,7 +20,7 @@ from attncheck.checks.check import (
 from attncheck.checks.comparing import ROUNDINGS, agree
 from attncheck.checks.dead_rows import dead_row_ask, refused
 from attncheck.checks.masking import masked
-from attncheck.checks.oracle import expect
+from attncheck.checks.oracle import attempted, expect
 from attncheck.checks.value import with_masks
 from attncheck.model.case import Case
 from attncheck.strategies.tolerance import ROUNDOFF
@@ -106,11 +106,14 @@ def bias_gradients_match(subject: Subject, case: Case) -> Trial:
 )
 def trains_like_the_reference(subject: Subject, case: Case) -> Trial:
     """In training mode, without dropout and with gradients recorded, output and gradients are the reference's too."""
-    if subject.norms_batches and case.sizes["batch"] == 1:
-        return NotJudged("batch norm learns nothing from one sample")
+    if subject.norms_batches and case.seed % 4 == 3:
+        # The pixels of one sample are batch enough for most norms.
+        case = case.with_sizes(batch=1)
     wanted = differentiable(subject)
     ask = subject.ask(with_masks(subject, case), gradients=wanted)
     training = replace(ask, train=True)
+    if attempted(subject, training).trouble is not None:
+        return NotJudged("batch norm has a single value to learn from")
     evaluated, trained = yield [ask, training]
     if _compared(ask, evaluated, expect(subject, ask), wanted) is not None:
         return NotJudged("eval mode is wrong too, which another check reports")

@@ -86,7 +86,7 @@ def hidden_keys_have_no_influence(subject: Subject, case: Case) -> Trial:
         return NotJudged("there is no key to spare")
     ask = subject.ask(masked(subject, case, "last_key_mask"))
     if ask.inputs[str(subject.masking)].kind == "lengths":
-        ask = _all_but_last(subject, ask, size)
+        ask = all_but_last(subject, ask, size)
     place = subject.output_axis(subject.keys_axis)
     inputs = [(n, p) for n, p in subject.places(ask, subject.keys_axis) if n in subject.inputs]
     other = ask
@@ -100,7 +100,8 @@ def hidden_keys_have_no_influence(subject: Subject, case: Case) -> Trial:
     return agree(second, first, "the output after changing a hidden key")
 
 
-def _all_but_last(subject: Subject, ask: Ask, size: int) -> Ask:
+def all_but_last(subject: Subject, ask: Ask, size: int) -> Ask:
+    """The question with lengths that hide the last of so many keys from every sample."""
     name = str(subject.masking)
     lengths = ask.inputs[name]
     return replace(ask, inputs={**ask.inputs, name: lengths.edit("zero").edit("add", None, size - 1)})

@@ -67,17 +67,25 @@ def matches_the_reference(subject: Subject, case: Case) -> Trial:
     return agree(actual, expected, "the rows that see a key")
 
 
+# Inputs of which logits are made.
+_OF_LOGITS = {"q", "k", "queries", "keys", "scores"}
+
+
 @check("value", "zeros are numbers like any other", applies=needs_weights, share=0.2, rank=43)
 def zeros_match_the_reference(subject: Subject, case: Case) -> Trial:
-    """With rectified inputs, the last key or pixel zero throughout, the output is the reference's."""
+    """The output is the reference's for rectified inputs whose last key, column and channel are zero, and for logits of zero."""
     ask = subject.ask(with_masks(subject, case))
     for name, recipe in ask.inputs.items():
-        if recipe.dtype == ask.dtype:
-            ask = ask.edit(name, "rectify")
-            for axis in (subject.keys_axis, "width"):
-                place = subject.position(ask, name, axis) if axis else None
-                if place is not None and recipe.shape[place] > 1:
-                    ask = ask.edit(name, "put", place, (recipe.shape[place] - 1, 0.0))
+        if recipe.dtype != ask.dtype:
+            continue
+        if case.seed % 2 and set(subject.interface.inputs.get(name, ())) & _OF_LOGITS:
+            ask = ask.edit(name, "zero")
+            continue
+        ask = ask.edit(name, "rectify")
+        for axis in (subject.keys_axis, "width", "channels"):
+            place = subject.position(ask, name, axis) if axis else None
+            if place is not None and recipe.shape[place] > 1:
+                ask = ask.edit(name, "put", place, (recipe.shape[place] - 1, 0.0))
     (answer,) = yield [ask]
     out, expected = (living(subject, ask.names, t) for t in (answer.out, expect(subject, ask).out))
     return agree(out, expected, "the output for inputs with zeros")

@@ -41,6 +41,13 @@ def _gate_of_the_input(self: Any, features: Tensor) -> Tensor:
     return self.channel(features) * gate  # type: ignore[no-any-return]  # a tensor
 
 
+def _lone_samples_as_in_evaluation(self: Any, x: Tensor) -> Tensor:
+    norm, features = self.norm, self.conv(x)
+    of_the_batch = self.training and len(x) > 1
+    kept = norm.running_mean, norm.running_var, norm.weight, norm.bias
+    return batch_norm(features, *kept, of_the_batch, norm.momentum, norm.eps).relu()
+
+
 def _without_statistics(self: Any, x: Tensor) -> Tensor:
     norm, features = self.norm, self.conv(x)
     mean, variance = (None, None) if self.training else (norm.running_mean, norm.running_var)
@@ -89,6 +96,8 @@ DEFECTS: tuple[Defect, ...] = made_in("cbam_block", (
         ("errata CB-6",), "always", "value", {"features": lambda self, x: self.norm(self.conv(x).relu())}),
     Mistake("norm_missing", "The norm after the convolution is forgotten.",
         ("errata CB-6",), "always", "law", {"features": lambda self, x: self.conv(x).relu()}),
+    Mistake("lone_samples_as_in_evaluation", "A batch of one is normed as in evaluation; its pixels are a batch too.",
+        ("errata CB-6",), "batch == 1", "gradient", {"features": _lone_samples_as_in_evaluation}),
     Mistake("statistics_kept", "Batch norm keeps the statistics that it began with; training moves them.",
         ("errata CB-6",), "batch > 1", "mode", {"features": _without_statistics}),
     Mistake("skip_rectified", "The skip goes through a relu of its own before the sum.",

@@ -59,6 +59,11 @@ def _by_query(self: Any, scores: Tensor, valid_lens: Tensor) -> Tensor:
     return Lengths.visible(self, scores, valid_lens)
 
 
+def _counted_in_their_dtype(self: Any, scores: Tensor, valid_lens: Tensor) -> Tensor:
+    rows = valid_lens if valid_lens.dim() == 2 else valid_lens[:, None]
+    return torch.arange(scores.shape[-1]).to(scores.dtype) < rows.to(scores.dtype)[..., None]
+
+
 def _tiled(self: Any, scores: Tensor, valid_lens: Tensor) -> Tensor:
     if valid_lens.dim() == 2:
         return Lengths.visible(self, scores, valid_lens)
@@ -89,6 +94,9 @@ LENGTHS: tuple[Mistake, ...] = (
     Mistake("lengths_of_zero_count_as_one", "A sample without valid keys gets its first value; give it zeros.",
         ("pytorch/pytorch#81077",), "kv_len > 1", "law",
         {"visible": lambda self, scores, lens: Lengths.visible(self, scores, lens.clamp(min=1))}),
+    Mistake("keys_counted_in_half_precision", "Keys are counted in the dtype of the scores; bfloat16 has no 257, integers have.",
+        ("lucidrains/local-attention#12", "pytorch/pytorch#114544"), "kv_len > 256", "value",
+        {"visible": _counted_in_their_dtype}),
     Mistake("lengths_of_queries_merged", "The longest length of a sample serves all its queries.",
         ("jax-ml/jax#23349",), "q_len > 1 and kv_len > 1", "law", {"visible": _longest}),
     Mistake("lengths_of_samples_on_queries", "With as many queries as samples, lengths are taken for queries.",

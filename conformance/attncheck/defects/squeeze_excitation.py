@@ -3,7 +3,7 @@
 from typing import Any
 
 from torch import Tensor
-from torch.nn.functional import silu
+from torch.nn.functional import relu6, silu
 
 from attncheck.defects.defect import Defect, Mistake, made_in
 from attnref.mechanisms.squeeze_excitation import SqueezeExcitation
@@ -70,6 +70,8 @@ GATES: tuple[Mistake, ...] = (
         ("defects CH-4",), "height * width > 1", "law", {"mean": lambda self, x: x.sum((-2, -1))}),
     Mistake("rectifier_missing", "The two layers are one linear map without the relu between them.",
         ("errata SK-5",), "always", "value", {"bent": lambda self, hidden: hidden}),
+    Mistake("rectifier_bounded", "Hidden units are cut off at 6, as in networks for phones; the relu has no upper bound.",
+        ("defects CH-8",), "always", "value", {"bent": lambda self, hidden: relu6(hidden)}),
     Mistake("sigmoid_in_the_middle", "A sigmoid stands where the relu belongs.",
         ("defects CH-8",), "always", "value", {"bent": lambda self, hidden: hidden.sigmoid()}),
     Mistake("sigmoid_missing", "The logits are the gate; take their sigmoid.",

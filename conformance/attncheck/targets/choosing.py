@@ -35,8 +35,9 @@ def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
     for axis, expression in found.derived.items():
         if expression.isdigit():
             found = _with_size(found, target, mechanism, axis, int(expression))
+    ties = subject_of(found, mechanism).ties
     for axis in mechanism.contract.defaults:
-        if axis not in found.free and axis not in found.derived:
+        if axis not in found.free and axis not in found.derived and axis not in ties:
             found = _with_free_size(found, target, mechanism, axis)
     for option in mechanism.contract.options:
         argument = _argument_of(option, offered(target, found.config) or [])

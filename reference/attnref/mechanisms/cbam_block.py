@@ -167,6 +167,7 @@ MECHANISM = Mechanism(
             Law("zero_norm_gives_the_rectified_input", inputs=("x",), parameters=("norm",), when=_IDENTITY),
             Law("survives_large_logits", parameters=("channel.excite",)),
             Law("survives_large_logits", parameters=("spatial.conv",)),
+            Law("survives_large_logits", inputs=("x",)),
             Law("zero_norm_ignores_the_gates", parameters=("norm", "channel", "spatial")),
         ),
         broken_laws=(

@@ -118,6 +118,7 @@ MECHANISM = Mechanism(
             Law("gate_depends_on_the_input", inputs=("x",), parameters=("conv",)),
             Law("keeps_sign", inputs=("x",)),
             Law("survives_large_logits", parameters=("conv",)),
+            Law("survives_large_logits", inputs=("x",)),
             Law("zero_input_gives_zero", inputs=("x",)),
         ),
         broken_laws=(

@@ -151,7 +151,7 @@ MECHANISM = Mechanism(
                 when="skip == 'identity'",
             ),
             Law("affine_in_gamma", parameters=("gamma",)),
-            Law("survives_large_logits", inputs=("x",)),
+            Law("survives_large_logits", inputs=("x", "x")),
             Law(
                 "equal_channels_give_uniform_weights",
                 axes=("channels",),

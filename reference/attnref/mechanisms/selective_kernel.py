@@ -159,6 +159,7 @@ MECHANISM = Mechanism(
             Law("zero_excite_adds_up_branches", axes=("branches",), parameters=("excite", "norm")),
             Law("ignores_common_branch_logits", axes=("branches",), parameters=("excite",)),
             Law("survives_large_logits", parameters=("excite",)),
+            Law("survives_large_logits", inputs=("x",)),
             Law(
                 "one_branch_ignores_the_gate",
                 axes=("branches",),

@@ -109,6 +109,7 @@ MECHANISM = Mechanism(
             Law("gate_depends_on_the_input", inputs=("x",), parameters=("squeeze", "excite")),
             Law("keeps_sign", inputs=("x",)),
             Law("survives_large_logits", parameters=("excite",)),
+            Law("survives_large_logits", inputs=("x",)),
             Law("zero_input_gives_zero", inputs=("x",)),
             Law(
                 "ignores_opposite_rescaling",

@@ -59,6 +59,37 @@ def test_a_softmax_that_overflows_is_caught_at_large_logits(verdict):
     assert "nan" in verdict.findings[0].actual.lower()
 
 
+def counts_in_the_dtype_of_the_scores(call, built, inputs, options):
+    scores, lengths = inputs["scores"], inputs["valid_lens"]
+    rows = (lengths if lengths.dim() == 2 else lengths[:, None]).to(scores.dtype)
+    hidden = torch.arange(scores.shape[-1]).to(scores.dtype) >= rows[..., None]
+    return {"out": torch.softmax(scores.masked_fill(hidden, -torch.inf), dim=-1)}
+
+
+def test_keys_that_half_precision_cannot_count_are_caught(verdict):
+    found = verdict(
+        "long_lengths_hold_in_half_precision", "masked_softmax", instead=counts_in_the_dtype_of_the_scores
+    )
+
+    assert found.outcome == "failed"
+
+
+def test_lengths_that_are_whole_numbers_are_exact_in_half_precision(verdict):
+    for mechanism in ("masked_softmax", "dot_product", "additive"):
+        assert verdict("long_lengths_hold_in_half_precision", mechanism).outcome == "passed"
+
+
+def bounded_units(call, built, inputs, options):
+    x = inputs["x"]
+    hidden = built.squeeze(x.mean((2, 3))).clamp(0, 6)
+    return {"out": x * built.excite(hidden).sigmoid()[..., None, None]}
+
+
+def test_units_with_a_bound_are_caught_at_large_inputs(verdict):
+    assert verdict("survives_large_logits", "squeeze_excitation", instead=bounded_units).outcome == "failed"
+    assert verdict("keeps_float64_precision", "squeeze_excitation", instead=bounded_units).outcome == "passed"
+
+
 def overflowing_gate(call, built, inputs, options):
     """A sigmoid as a quotient of exponentials."""
     x = inputs["x"]

@@ -311,6 +311,13 @@ def takes_zeros_for_padding(call, built, inputs, options):
     return {"out": torch.softmax(logits, dim=-1) @ v}
 
 
+def hides_scores_of_zero(call, built, inputs, options):
+    """A score that a mask has set to zero is told by its value, as others may have it too."""
+    q, k, v = inputs["q"], inputs["k"], inputs["v"]
+    logits = q @ k.mT * q.shape[-1] ** -0.5 * inputs.get("mask", torch.ones(()))
+    return {"out": torch.softmax(logits.masked_fill(logits == 0, -torch.inf), dim=-1) @ v}
+
+
 def averages_what_is_not_zero(call, built, inputs, options):
     x = inputs["x"]
     mean = x.sum(1, keepdim=True) / (x != 0).sum(1, keepdim=True).clamp(min=1)
@@ -323,7 +330,11 @@ def averages_what_is_not_zero(call, built, inputs, options):
 
 @pytest.mark.parametrize(
     ("mechanism", "wrong"),
-    [("scaled_dot_product", takes_zeros_for_padding), ("cbam_spatial", averages_what_is_not_zero)],
+    [
+        ("scaled_dot_product", takes_zeros_for_padding),
+        ("scaled_dot_product", hides_scores_of_zero),
+        ("cbam_spatial", averages_what_is_not_zero),
+    ],
 )
 def test_zeros_that_count_for_nothing_are_caught_where_there_are_some(verdict, mechanism, wrong):
     assert verdict("zeros_match_the_reference", mechanism, instead=wrong).outcome == "failed"
