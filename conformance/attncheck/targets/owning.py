@@ -29,7 +29,7 @@ _FORMS = (".T", ".flat", ".reciprocal")
 # Numbers that say how wide a kernel is; by these names they are nothing else.
 _WIDTHS = ("bandwidth", "bw", "h", "sigma", "lengthscale", "length_scale")
 # Names of weights that speak of an input too, such as w_query.
-_WEIGHT = re.compile(r"^w_|^weight_|_weight$|^w(?:query|key|value)")
+_WEIGHT = re.compile(r"^[wb]_|^(?:weight|bias)_|_(?:weight|bias)$|^[wb](?:query|key|value)")
 _BIAS = re.compile(r"bias|^b(_?[a-z]{0,3})?\d*$|_b\d*$")
 # What the last letter of a weight's name tells, if nothing else does.
 _LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
@@ -200,7 +200,11 @@ def _layer(argument: str, layers: Mapping[str, str]) -> str:
 
 
 def _forms_of(shape: tuple[int, ...]) -> list[str]:
-    return ["", *([".T"] if len(shape) > 1 else []), *([".flat"] if 1 in shape else [])]
+    flat = [".flat"] if 1 in shape else []
+    if len(shape) > 2:
+        # What wants a kernel refuses a matrix; what wants a matrix may make something else of a kernel.
+        return [*flat, "", ".T"]
+    return ["", *([".T"] if len(shape) > 1 else []), *flat]
 
 
 def _shapes(mechanism: Mechanism, larger: str = "") -> dict[str, tuple[int, ...]]:

@@ -67,6 +67,21 @@ def residual(
     return x + gamma * (v @ (q.mT @ k).softmax(-1).mT).reshape(x.shape)
 
 
+def over_pixels(
+    x: Tensor, query_weight: Tensor, key_weight: Tensor, value_weight: Tensor, output_weight: Tensor,
+    query_bias: Tensor | None = None, key_bias: Tensor | None = None, value_bias: Tensor | None = None,
+    output_bias: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    def project(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        out = tokens @ weight.T
+        return out if bias is None else out + bias
+
+    tokens = x.flatten(2).mT
+    q, k = project(tokens, query_weight, query_bias), project(tokens, key_weight, key_bias)
+    read = (q @ k.mT).softmax(-1) @ project(tokens, value_weight, value_bias)
+    return x + project(read, output_weight, output_bias).mT.reshape(x.shape)
+
+
 def by_entries(x: Tensor, y: Tensor, params: dict[str, Tensor]) -> Tensor:
     q, k, v = linear(x, params["wq"]), linear(y, params["wk"]), linear(y, params["wv"], params.get("bv"))
     return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
@@ -81,7 +96,7 @@ def by_entries(x: Tensor, y: Tensor, params: dict[str, Tensor]) -> Tensor:
         (squeezed, "squeeze_excitation", {"w1": "squeeze.weight", "w2": "excite.weight", "b1": "squeeze.bias",
                                           "b2": "excite.bias"}),
         (residual, "spatial_self", {"query_weight": "query.weight.flat", "key_weight": "key.weight.flat",
-                                    "value_weight": "value.weight.T", "gamma": "gamma"}),
+                                    "value_weight": "value.weight.flat", "gamma": "gamma"}),
         (by_entries, "cross", {"params.wq": "query.weight", "params.wk": "key.weight",
                                "params.wv": "value.weight", "params.bv": "value.bias"}),
     ],
@@ -91,6 +106,17 @@ def test_weights_are_told_by_their_names_and_shapes(function, mechanism: str, ow
 
     assert found.certainty == "verified"
     assert found.owned == owned
+
+
+def test_a_matrix_is_no_kernel_of_one_pixel_and_every_bias_has_its_place() -> None:
+    """A kernel turned by `.T` would run, and take the samples for rows."""
+    found = found_in(over_pixels, "non_local")
+
+    assert found.certainty == "verified"
+    assert found.owned["query_weight"] == "query.weight.flat"
+    assert {found.owned[f"{layer}_bias"] for layer in ("query", "key", "value", "output")} == {
+        "query.bias", "key.bias", "value.bias", "output.bias"
+    }  # fmt: skip
 
 
 def test_a_number_that_is_a_size_is_told_beside_the_weights() -> None:
