@@ -20,8 +20,9 @@ from attncheck.checks.value import with_masks, within_budget
 from attncheck.model.case import Case
 from attncheck.strategies.tensors import DTYPES
 from attncheck.targets.ask import Ask
-from attncheck.targets.legal import rules_of
+from attncheck.targets.legal import resized
 from attncheck.targets.subject import Subject
+from attnref import Law
 
 # Beyond any of the numbers that hidden logits are set to, but for the lowest of a dtype.
 _FAR_BELOW = 1e10
@@ -36,11 +37,14 @@ _PRODUCT = 80_000.0
 def survives_large_logits(subject: Subject, case: Case) -> Trial:
     """Logits of some thousands, of either sign, give the reference's weights and nothing infinite."""
     ask = subject.ask(with_masks(subject, case))
-    names, factor = _behind_logits(subject, ask, case)
-    if not names:
+    laws = subject.stated("survives_large_logits", case)
+    ways = [(names, law) for law in laws if (names := _behind_logits(subject, ask, law))]
+    if not ways:
         return NotJudged("nothing that makes the logits can be scaled")
+    names, law = ways[case.seed % len(ways)]
     for name in names:
-        ask = ask.edit(name, "scale", None, factor)
+        # A product of two, or of an input with itself, grows with both.
+        ask = ask.edit(name, "scale", None, _LARGER ** (1 / len(law.parameters or law.inputs)))
     (answer,) = yield [ask]
     # The bound grows with the logits: float32 inside is off by their roundoff, 4000 · 6e-8 · some.
     return agree(
@@ -48,22 +52,13 @@ def survives_large_logits(subject: Subject, case: Case) -> Trial:
     )
 
 
-def _behind_logits(subject: Subject, ask: Ask, case: Case) -> tuple[list[str], float]:
-    """What to scale, and by how much, to make logits larger by some thousands."""
-    if subject.laws("survives_large_logits"):
-        law = subject.law("survives_large_logits", case)
+def _behind_logits(subject: Subject, ask: Ask, law: Law) -> list[str]:
+    """The tensors of a law that makes logits larger, empty unless the target has them all for itself."""
+    if law.parameters:
         layers = [owned(subject, ask, layer) for layer in law.parameters]
-        names = [name for layer in layers for name in layer] or subject.playing(law.inputs)
-        # A product of two, or of an input with itself, grows with both.
-        return names if all(layers) else [], _LARGER ** (1 / len(law.parameters or law.inputs))
-    if "score.weight" in ask.parameters:
-        # Scores that a layer makes of what is bounded are as large as its weights.
-        return ["score.weight"], _LARGER
-    sides = [n for roles in (("q", "queries"), ("k", "keys")) for n in subject.playing(roles)]
-    if len(sides) < 2:
-        sides = [n for layer in ("query", "key") for n in owned(subject, ask, layer)]
-    # Or the scores themselves, where they are what is handed over.
-    return (sides, _LARGER**0.5) if len(sides) > 1 else (subject.playing(("scores",)), _LARGER)
+        return [name for layer in layers for name in layer] if all(layers) else []
+    names = subject.playing(law.inputs)
+    return names if {role for n in names for role in subject.interface.inputs[n]} == set(law.inputs) else []
 
 
 def _sides(subject: Subject, ask: Ask) -> list[tuple[str, str | None]]:
@@ -172,12 +167,11 @@ def _lengths_in_half(subject: Subject) -> str | None:
 )  # fmt: skip
 def long_lengths_hold_in_half_precision(subject: Subject, case: Case) -> Trial:
     """Of 258 keys 257 are visible. What counts keys in bfloat16 has no 257, and loses the last of them."""
-    rules = rules_of(subject, dict(case.options))
-    sizes = rules.complete({**{a: case.sizes[a] for a in rules.primary}, "kv_len": _PAST_BFLOAT16 + 1})
-    if sizes is None or sizes["kv_len"] != _PAST_BFLOAT16 + 1:
+    length = _PAST_BFLOAT16 + 1
+    long = resized(subject, replace(case, dtype="bfloat16"), {"kv_len": length})
+    if long is None:
         return NotJudged("so many keys are not legal")
-    long = replace(case, sizes=sizes, dtype="bfloat16")
-    ask = all_but_last(subject, subject.ask(masked(subject, long, "padding_mask")), sizes["kv_len"])
+    ask = all_but_last(subject, subject.ask(masked(subject, long, "padding_mask")), length)
     for name, place in subject.places(ask, subject.keys_axis):
         if name in subject.inputs:
             # Logits all alike, and one visible value that no sum of the others hides.

@@ -9,7 +9,7 @@ from attncheck.checks.masking import masked
 from attncheck.checks.oracle import expect
 from attncheck.checks.value import with_masks
 from attncheck.model.case import Case
-from attncheck.targets.legal import rules_of
+from attncheck.targets.legal import resized
 from attncheck.targets.masking import without_heads
 from attncheck.targets.subject import Subject, rank_for
 from attnref._signature import TensorShape
@@ -134,13 +134,10 @@ def _of_one_size(subject: Subject, inputs: Mapping[str, TensorShape], case: Case
         if len(dims) != len(wanted):
             return None
         pairs += [(a.axis, b.axis) for a, b in zip(wanted, dims, strict=True) if a.axis and b.axis]
-    rules = rules_of(subject, dict(case.options))
-    chosen = {**case.sizes, **{b: case.sizes[a] for a, b in pairs}}
-    # What follows from other sizes follows from the changed ones.
-    sizes = rules.complete({axis: chosen[axis] for axis in rules.primary})
-    if sizes is None or len(pairs) < len(others) * len(wanted) or any(sizes[a] != sizes[b] for a, b in pairs):
+    if len(pairs) < len(others) * len(wanted):
         return None
-    return replace(case, sizes=sizes)
+    alike = resized(subject, case, {b: case.sizes[a] for a, b in pairs})
+    return None if alike is None or any(alike.sizes[a] != alike.sizes[b] for a, b in pairs) else alike
 
 
 CHECKS = (

@@ -7,9 +7,8 @@ from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked, shortened
 from attncheck.model.case import Case
 from attncheck.model.recipe import Layout
-from attncheck.strategies.sizes import Rules
 from attncheck.targets.ask import Ask
-from attncheck.targets.legal import rules_of
+from attncheck.targets.legal import resized
 from attncheck.targets.subject import Subject
 
 
@@ -80,9 +79,9 @@ def forgets_an_earlier_mask(subject: Subject, case: Case) -> Trial:
 
 def _of_one(subject: Subject, case: Case) -> Case:
     """The case with one sample, and one head where there are heads, as far as that is legal."""
-    rules = rules_of(subject, dict(case.options))
-    sizes = rules.complete({a: 1 if a in ("batch", "heads") else case.sizes[a] for a in rules.primary})
-    return case if sizes is None else replace(case, sizes=sizes)
+    for axis in ("batch", "heads"):
+        case = resized(subject, case, {axis: 1}) or case
+    return case
 
 
 def _halved(subject: Subject, case: Case, ask: Ask) -> Ask:
@@ -92,18 +91,12 @@ def _halved(subject: Subject, case: Case, ask: Ask) -> Ask:
     )
     if axis in subject.constructor_axes:
         axis = "batch"
-    rules, half = rules_of(subject, dict(case.options)), max(1, case.sizes.get(axis, 1) // 2)
-    while half < case.sizes.get(axis, 1) and not _legal(rules, case, axis, half):
+    half = max(1, case.sizes.get(axis, 1) // 2)
+    while half < case.sizes.get(axis, 1) and resized(subject, case, {axis: half}) is None:
         half += 1
     if axis != "kv_len":
         return subject.along(ask, axis, "narrow", half)
     return subject.along(shortened(subject, ask, half), "q_len", "narrow", max(1, case.sizes["q_len"] // 2))
-
-
-def _legal(rules: Rules, case: Case, axis: str, size: int) -> bool:
-    chosen = {**case.sizes, axis: size}
-    sizes = rules.complete({primary: chosen[primary] for primary in rules.primary})
-    return sizes is not None and sizes[axis] == size
 
 
 @check("hygiene", "the output is memory of its own", rank=64, asks="memory")

@@ -11,9 +11,7 @@ from attncheck.targets.subject import Subject
 
 
 def _trains_alike(subject: Subject) -> str | None:
-    if subject.norms_batches:
-        return "batch norm sees the whole batch in training"
-    return None
+    return "batch norm sees the whole batch in training" if subject.norms_batches else None
 
 
 @check("mode", "training without dropout gives what eval gives", applies=_trains_alike, share=0.4, rank=80)

@@ -12,7 +12,7 @@ from attncheck.checks.oracle import expect, in_float64
 from attncheck.model.case import Case, Scalar
 from attncheck.strategies.tensors import DTYPES
 from attncheck.strategies.tolerance import PRECISE, ROUNDOFF, difference
-from attncheck.targets.legal import rules_of
+from attncheck.targets.legal import resized
 from attncheck.targets.subject import Subject
 
 
@@ -26,10 +26,9 @@ def with_masks(subject: Subject, case: Case) -> Case:
 
 def squared(subject: Subject, case: Case) -> Case:
     """The case with as many queries as keys, where both can be chosen."""
-    if "q_len" not in case.sizes or "q_len" in subject.interface.fixed:
+    if "q_len" not in case.sizes:
         return case
-    sizes = rules_of(subject, dict(case.options)).complete({**case.sizes, "q_len": case.sizes["kv_len"]})
-    return case if sizes is None else replace(case, sizes=sizes)
+    return resized(subject, case, {"q_len": case.sizes["kv_len"]}) or case
 
 
 def has_dead_rows(subject: Subject, case: Case) -> bool:

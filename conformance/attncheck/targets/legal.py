@@ -1,6 +1,9 @@
 """Which sizes and options a subject allows: the rules they obey, and those to begin with."""
 
-from attncheck.model.case import Scalar
+from collections.abc import Mapping
+from dataclasses import replace
+
+from attncheck.model.case import Case, Scalar
 from attncheck.strategies.sizes import OWN, Rules
 from attncheck.targets.subject import Subject
 
@@ -20,6 +23,15 @@ def rules_of(subject: Subject, options: dict[str, Scalar]) -> Rules:
         fixed=fixed,
         own=OWN.get(subject.mechanism.id, {}),
     )
+
+
+def resized(subject: Subject, case: Case, sizes: Mapping[str, int]) -> Case | None:
+    """The case with these sizes and what follows from them, None if the subject does not allow one of them."""
+    rules, chosen = rules_of(subject, dict(case.options)), {**case.sizes, **sizes}
+    complete = rules.complete({axis: chosen[axis] for axis in rules.primary})
+    if complete is None or any(complete.get(axis) != size for axis, size in sizes.items()):
+        return None
+    return replace(case, sizes=complete)
 
 
 def default_options(subject: Subject) -> dict[str, Scalar]:

@@ -136,15 +136,16 @@ class Subject:
 
         Raises AssertionError if none is, as `law_holds` tells beforehand.
         """
-        stated = self._stated(check, case)
+        stated = self.stated(check, case)
         assert stated, f"{check} is not stated for {case}"
         return stated[case.seed % len(stated)]
 
     def law_holds(self, check: str, case: Case) -> bool:
         """Whether a law of that name is stated for the sizes and options of a case, or none ever is."""
-        return not self.laws(check) or bool(self._stated(check, case))
+        return not self.laws(check) or bool(self.stated(check, case))
 
-    def _stated(self, check: str, case: Case) -> list[Law]:
+    def stated(self, check: str, case: Case) -> list[Law]:
+        """The laws of that name that hold for the sizes and options of a case and say something of the target."""
         names = {**case.names, **self.interface.fixed}
         loadable = [law for law in self.laws(check) if self.interface.loads or not law.parameters]
         stated = [law for law in loadable if not law.when or value(law.when, names)]

@@ -113,6 +113,7 @@ MECHANISM = Mechanism(
             Law("one_key_gives_its_value", axes=("kv_len",), inputs=("queries",)),
             Law("ignores_joint_sign", parameters=("query", "key", "score")),
             Law("linear_in_values", inputs=("values",)),
+            Law("survives_large_logits", parameters=("score.weight",)),
             Law("masked_equals_removed", axes=("kv_len",)),
             Law("full_mask_changes_nothing"),
         ),

@@ -165,6 +165,7 @@ MECHANISM = Mechanism(
             Law("equal_values_hide_the_weights", parameters=("value.weight", "value.bias", "query", "key")),
             Law("ignores_key_bias", parameters=("key.bias",)),
             Law("ignores_opposite_rescaling", parameters=("query", "key")),
+            Law("survives_large_logits", parameters=("query", "key")),
             Law("linear_in_values", parameters=("value",)),
         ),
         broken_laws=(

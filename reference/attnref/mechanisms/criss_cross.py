@@ -159,6 +159,7 @@ MECHANISM = Mechanism(
             Law("weights_sum_to_one", inputs=("x",), parameters=("value",), when="bias"),
             Law("ignores_key_bias", parameters=("key.bias",), when="bias"),
             Law("ignores_opposite_rescaling", parameters=("query", "key")),
+            Law("survives_large_logits", parameters=("query", "key")),
             Law("linear_in_values", parameters=("value",)),
         ),
         broken_laws=(

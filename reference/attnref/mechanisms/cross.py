@@ -115,6 +115,7 @@ MECHANISM = Mechanism(
             Law("zero_key_gives_the_mean", axes=("kv_len",), inputs=("y",), parameters=("key",)),
             Law("one_key_gives_its_value", axes=("kv_len",), inputs=("x",)),
             Law("ignores_opposite_rescaling", parameters=("query", "key")),
+            Law("survives_large_logits", parameters=("query", "key")),
             Law("ignores_key_bias", parameters=("key.bias",)),
             Law("linear_in_values", parameters=("value",)),
             Law("masked_equals_removed", axes=("kv_len",)),

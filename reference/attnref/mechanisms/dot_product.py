@@ -70,6 +70,7 @@ MECHANISM = Mechanism(
             Law("ignores_opposite_rescaling", inputs=("queries", "keys")),
             Law("ignores_shifted_keys", inputs=("keys",)),
             Law("linear_in_values", inputs=("values",)),
+            Law("survives_large_logits", inputs=("queries", "keys")),
             Law("masked_equals_removed", axes=("kv_len",)),
             Law("full_mask_changes_nothing"),
         ),

@@ -107,6 +107,7 @@ MECHANISM = Mechanism(
             Law("ignores_joint_sign", parameters=("inverse_width",)),
             Law("inverse_width_scales_distance", inputs=("queries", "keys"), parameters=("inverse_width",)),
             Law("linear_in_values", inputs=("values",)),
+            Law("survives_large_logits", inputs=("queries", "keys")),
         ),
         broken_laws=(
             BrokenLaw(

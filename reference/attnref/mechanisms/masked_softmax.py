@@ -68,6 +68,7 @@ MECHANISM = Mechanism(
             Law("queries_do_not_mix", axes=("q_len",)),
             Law("weights_sum_to_one", axes=("kv_len",)),
             Law("ignores_shifted_scores", axes=("kv_len",), inputs=("scores",)),
+            Law("survives_large_logits", inputs=("scores",)),
             Law("masked_weights_are_zero", axes=("kv_len",)),
             Law("masked_equals_removed", axes=("kv_len",)),
             Law("full_mask_changes_nothing"),

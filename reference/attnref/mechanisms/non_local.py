@@ -242,6 +242,7 @@ MECHANISM = Mechanism(
                 when="pairwise == 'embedded_gaussian' and bias",
             ),
             Law("ignores_opposite_rescaling", parameters=("query", "key")),
+            Law("survives_large_logits", parameters=("query", "key")),
             Law(
                 "linear_in_values",
                 parameters=("value",),

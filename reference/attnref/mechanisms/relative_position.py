@@ -184,6 +184,8 @@ MECHANISM = Mechanism(
             Law("ignores_opposite_rescaling", parameters=("query", "key"), when="with_qkv"),
             Law("ignores_key_bias", parameters=("key.bias",), when="with_qkv and bias"),
             Law("linear_in_values", parameters=("value",), when="with_qkv"),
+            Law("survives_large_logits", parameters=("query", "key"), when="with_qkv"),
+            Law("survives_large_logits", inputs=("x", "x"), when="not with_qkv"),
         ),
         broken_laws=(
             BrokenLaw(

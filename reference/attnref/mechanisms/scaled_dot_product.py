@@ -115,6 +115,7 @@ MECHANISM = Mechanism(
             Law("ignores_opposite_rescaling", inputs=("q", "k")),
             Law("ignores_shifted_keys", inputs=("k",)),
             Law("linear_in_values", inputs=("v",)),
+            Law("survives_large_logits", inputs=("q", "k")),
             Law("masked_equals_removed", axes=("kv_len",)),
             Law("full_mask_changes_nothing"),
             Law("causal_sees_no_future", axes=("q_len", "kv_len")),

@@ -187,6 +187,7 @@ MECHANISM = Mechanism(
             ),
             Law("ignores_key_bias", parameters=("key.bias",), when="bias"),
             Law("ignores_opposite_rescaling", parameters=("query", "key")),
+            Law("survives_large_logits", parameters=("query", "key")),
             Law("linear_in_values", parameters=("value",), when="pool == 1"),
         ),
         broken_laws=(
