@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from attncheck.defects.attention import Attention, softmax_of_the_living
 from attncheck.defects.attention_masks import CAUSAL, MASKS
@@ -65,7 +66,27 @@ def _tiled(self: Any, mask: Tensor | None, q: Tensor, k: Tensor) -> Tensor | Non
     return mask.expand(batch, heads, -1, -1)[:, 0].repeat(heads, 1, 1).reshape(batch, heads, *mask.shape[-2:])
 
 
+def _first_32(self: Any, weights: Tensor, v: Tensor) -> Tensor:
+    return pad(weights @ v[..., :32], (0, max(0, v.shape[-1] - 32)))
+
+
 OWN: tuple[Mistake, ...] = (
+    Mistake(
+        "features_past_64_unread",
+        "The logits are products of the first 64 features alone; all of them count.",
+        ("triton-lang/triton#621",),
+        "head_dim > 64 and kv_len > 1",
+        "value",
+        {"scored": lambda self, q, k, factor: Attention.scored(self, q[..., :64], k[..., :64], factor)},
+    ),
+    Mistake(
+        "values_past_32_left_zero",
+        "Only the first 32 features of the output are written; the values may be wider.",
+        ("mni-ml/framework#39",),
+        "v_dim > 32",
+        "law",
+        {"averaged": _first_32},
+    ),
     Mistake(
         "scale_by_all_heads",
         "The logits are divided by √(heads · head_dim); the width of one head counts.",

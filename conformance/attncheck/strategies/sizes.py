@@ -27,6 +27,11 @@ OWN: Mapping[str, Mapping[str, int]] = {
 
 # Axes along which a kernel works in blocks; their large sizes are worth one case each.
 LONG = ("q_len", "kv_len", "tokens", "height", "width", "length")
+# Axes that are summed over or stored; blocks and buffers are made for so many, and more are cut off.
+WIDE = (
+    "heads", "head_dim", "v_dim", "model_dim", "query_size", "key_size", "value_size", "hidden",
+    "channels", "out_channels", "reduced", "least_reduced", "classes",
+)  # fmt: skip
 _SMALL = ("reduction", "stride", "groups", "branches", "kernel", "time")
 _IMAGE = ("height", "width", "time")
 # The side of a large map that is large in both directions: one past a block.
@@ -148,6 +153,8 @@ def plans(axes: tuple[str, ...], base: Mapping[str, int], large: int) -> list[di
         for axis in axes
         if axis in LONG
     ]
+    # Where the base sizes are slow, wide ones take minutes.
+    made += _wide(axes, large) if base == BASE else []
     made += [{"kernel": k} for k in (5, 7) if "kernel" in axes]
     made += [{"stride": s} for s in (2, 3) if "stride" in axes]
     made += [{"heads": h} for h in (2, 4) if "heads" in axes]
@@ -173,6 +180,13 @@ def plans(axes: tuple[str, ...], base: Mapping[str, int], large: int) -> list[di
     return made
 
 
+def _wide(axes: tuple[str, ...], large: int) -> list[dict[str, int]]:
+    made = [{axis: large} for axis in axes if axis in WIDE]
+    # One head as wide as the whole, where heads share it.
+    made += [{axis: large, "heads": 1} for axis in ("model_dim", "channels") if {axis, "heads"} <= set(axes)]
+    return made + ([{"reduction": 16, "channels": 64}] if {"reduction", "channels"} <= set(axes) else [])
+
+
 def _coincidences(axes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Pairs of axes whose equality hides a mix-up, or reveals one that otherwise raises."""
     wanted = (
@@ -187,11 +201,14 @@ def _coincidences(axes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def draw(rules: Rules, rng: random.Random) -> dict[str, int] | None:
-    """Sizes at random: small ones mostly, now and then two axes equal; None if they are not legal."""
+    """Sizes at random: small ones mostly, now and then one wide or two equal; None if they are not legal."""
     chosen = {
         axis: _near(rules.own[axis], rng) if axis in rules.own else _draw(axis, rng) for axis in rules.primary
     }
-    if len(chosen) > 1 and rng.random() < 0.3:
+    wide = [axis for axis in chosen if axis in WIDE and not rules.own]
+    if wide and rng.random() < 0.2:
+        chosen[rng.choice(wide)] = rng.randint(18, 80)
+    elif len(chosen) > 1 and rng.random() < 0.3:
         a, b = rng.sample(list(chosen), 2)
         # A size of its own is one that costs little: as many channels as pixels take seconds.
         if not {a, b} & {*_SMALL, *rules.own}:
