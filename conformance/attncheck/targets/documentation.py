@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from attncheck.targets.making import makes
 from attncheck.targets.names import INPUTS
 
 # Names of arguments that leave no doubt about what their entries mean.
@@ -62,7 +63,8 @@ def _of_the_name(mask: str) -> tuple[str, str] | None:
 def _functions(target: Any) -> tuple[Any, ...]:
     if isinstance(target, nn.Module):
         target = type(target)
-    return (target, target.forward) if isinstance(target, type) and hasattr(target, "forward") else (target,)
+    made = makes(target) or target
+    return (target, made.forward) if isinstance(made, type) and hasattr(made, "forward") else (target,)
 
 
 def _polarities(target: Any, mask: str) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.layers import learned_shapes
 from attncheck.targets.layouts import kind_of
+from attncheck.targets.making import is_constructor
 from attncheck.targets.normalising import Inside, norms_inside
 from attncheck.targets.search import Search
 from attncheck.targets.tapping import function_of
@@ -72,7 +73,7 @@ class Plan:
 
 
 def plans(search: Search, init: Mapping[str, str]) -> Iterator[Plan]:
-    if not isinstance(search.target, type):
+    if not is_constructor(search.target):
         yield from _function_plans(search)
         return
     axes, one = constructor_axes(search.mechanism), _lone_query(search)

@@ -8,6 +8,7 @@ from torch import nn
 
 from attncheck.shapes.catalogue import BY_ID, mechanisms
 from attncheck.targets.calling import parameters_of
+from attncheck.targets.making import is_constructor, makes
 from attnref import Mechanism
 
 # Words in a target's name that speak for a mechanism, all of one pattern in lower case.
@@ -51,11 +52,11 @@ def likely_mechanisms(target: Any, name: str) -> list[Mechanism]:
 
 
 def _may_learn(target: Any) -> bool:
-    return isinstance(target, (type, nn.Module))
+    return is_constructor(target) or isinstance(target, nn.Module)
 
 
 def _counts(target: Any) -> int:
-    function = getattr(target, "forward", target)
+    function = getattr(makes(target) or target, "forward", target)
     try:
         return len([p for p in parameters_of(function) if p.name != "self" and p.default is p.empty])
     except TypeError:

@@ -13,6 +13,7 @@ from attncheck.targets.adapter import build_reference, constructor_axes, signatu
 from attncheck.targets.found import Found
 from attncheck.targets.hypotheses import Guess, guesses
 from attncheck.targets.layers import Shape
+from attncheck.targets.making import is_constructor
 from attnref import Mechanism
 
 Progress = Callable[[str], None]
@@ -99,7 +100,7 @@ def explanation(search: Search) -> str:
 def _init_hint(search: Search) -> str:
     names = (
         [p.name for p in inspect.signature(search.target).parameters.values() if p.default is p.empty]
-        if isinstance(search.target, type)
+        if is_constructor(search.target)
         else []
     )
     axes = constructor_axes(search.mechanism) or ("model_dim",)

@@ -11,11 +11,13 @@ from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import parts_of
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
+from attncheck.targets.making import makes
 from attncheck.targets.trying import instance_of, subject_of
 
 
 def function_of(target: Any) -> Callable[..., Any]:
-    """What is called: a module's forward, or the function itself."""
+    """What is called: a module's forward, that of the modules a function makes, or the function itself."""
+    target = makes(target) or target
     if isinstance(target, nn.Module) or (isinstance(target, type) and issubclass(target, nn.Module)):
         return target.forward
     return target.__call__ if isinstance(target, type) else target
