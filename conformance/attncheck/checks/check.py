@@ -63,7 +63,7 @@ class Check:
     `basic` checks come first, and what depends on a broken one is blocked by it. `judges_trouble`
     marks those for which an exception is an answer. `options` says whether the options of the
     contract vary over the cases. `share` is the part of the budget's cases that it gets. A check
-    with a `deviation` does not fail: what breaks it follows that option of a convention.
+    with a `deviation` does not fail: what breaks it follows that option of a convention, where there is one.
     `most` caps the cases of a slow check: budget -> number, 0 where it is left out.
     `plans` are sizes and options that it wants in place of the budget's.
     """
@@ -82,6 +82,12 @@ class Check:
     deviation: str = ""
     most: Mapping[str, int] = field(default_factory=dict)
     plans: tuple[Mapping[str, Scalar], ...] = ()
+
+    def excuse(self, subject: Subject) -> str:
+        """The deviation, unless it is an option of a convention that the mechanism does not have."""
+        convention, _, option = self.deviation.partition(": ")
+        known = not option or convention in subject.mechanism.contract.conventions
+        return self.deviation if known else ""
 
     @property
     def budgets(self) -> str:

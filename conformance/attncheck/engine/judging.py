@@ -49,16 +49,17 @@ def judge(check: Check, subject: Subject, cases: Sequence[Case], executor: Execu
         _judge_some(check, subject, cases[start : start + together], executor, known, tally)
         if tally.finding:
             break
-    outcome, reason = _outcome(check, tally)
+    outcome, reason = _outcome(check, subject, tally)
     return Verdict(
         check.id, check.family, outcome, tally.judged, len(cases), reason,
         (tally.finding,) if tally.finding else (), time.perf_counter() - started,
     )  # fmt: skip
 
 
-def _outcome(check: Check, tally: _Tally) -> tuple[Outcome, str]:
+def _outcome(check: Check, subject: Subject, tally: _Tally) -> tuple[Outcome, str]:
     if tally.finding:
-        return ("deviates", check.deviation) if check.deviation else ("failed", "")
+        excuse = check.excuse(subject)
+        return ("deviates", excuse) if excuse else ("failed", "")
     if tally.judged:
         return "passed", ""
     if tally.troubled and all(t.stage == "constructor" for t in tally.troubled):

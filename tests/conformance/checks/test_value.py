@@ -36,6 +36,10 @@ def test_an_output_that_passed_through_float32_deviates(verdict):
     assert verdict("matches_the_reference", "cross", rounds_to_float32).outcome == "passed"
 
 
+def test_float32_inside_is_no_convention_where_there_is_no_softmax(verdict):
+    assert verdict("keeps_float64_precision", "cbam_spatial", rounds_to_float32).outcome == "failed"
+
+
 def test_float32_that_is_only_as_good_as_bfloat16_fails(verdict):
     assert verdict("keeps_float32_precision", "multi_head", rounds_float32_to_bfloat16).outcome == "failed"
 
