@@ -1,4 +1,4 @@
-"""Values at lengths beyond 2^16, where a float64 reference with all scores would need 32 GiB for each head."""
+"""Values at lengths beyond 2^10 and 2^16; past the latter a float64 reference with all scores would need 32 GiB a head."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from attncheck.checks.check import NotJudged, Trial, both, check, needs_weights
 from attncheck.checks.comparing import agree
 from attncheck.checks.oracle import expect, in_float64
+from attncheck.checks.value import with_masks
 from attncheck.model.case import Case, Scalar
 from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import Reference
@@ -40,6 +41,30 @@ PLANS: tuple[Mapping[str, Scalar], ...] = (
     {**_FUSED, "q_len": SQUARE, "kv_len": SQUARE},
     {**_FUSED, "q_len": SQUARE, "kv_len": SQUARE, "causal": True},
 )
+
+
+# One past the longest block that is usual, by way of a map one pixel longer than 32 each way.
+BLOCKS: tuple[Mapping[str, Scalar], ...] = (
+    {**_NARROW, "heads": 1, "q_len": 1025, "kv_len": 1025, "causal": True},
+    {**_NARROW, "q_len": _SHORT, "kv_len": 1025},
+    {**_NARROW, "q_len": 1025, "kv_len": _SHORT},
+    {"batch": 1, "heads": 1, "model_dim": 4, "tokens": 1025},
+    {"batch": 1, "length": 1025},
+    {"batch": 1, "height": 33, "width": 33},
+)
+
+
+@check(
+    "value", "values are right beyond 1024 positions", applies=needs_weights,
+    judges_trouble=True, rank=43, most={"quick": 0, "default": 4, "deep": len(BLOCKS)}, plans=BLOCKS,
+)  # fmt: skip
+def many_positions_match(subject: Subject, case: Case) -> Trial:
+    """More positions than any usual block has, so that what works in blocks puts several together."""
+    ask = subject.ask(with_masks(subject, case))
+    (answer,) = yield [ask]
+    if answer.trouble is not None:
+        return NotJudged(f"more than it is made for: {answer.trouble}")
+    return agree(answer.out, expect(subject, ask).out)
 
 
 def _attends(subject: Subject) -> str | None:
@@ -114,4 +139,4 @@ def _narrowed(subject: Subject, role: str, tensor: Tensor, positions: Tensor) ->
     return tensor.index_select(axes.index("q_len"), positions) if "q_len" in axes else tensor
 
 
-CHECKS = (long_sequences_match,)
+CHECKS = (many_positions_match, long_sequences_match)

@@ -208,6 +208,17 @@ SCORES: tuple[Mistake, ...] = (
         },
     ),
     Mistake(
+        "keys_past_1024_left_out",
+        "Of more than 1024 keys the first 1024 are attended to; the softmax runs over all.",
+        ("NVIDIA/apex#916",),
+        "kv_len > 1024",
+        "value",
+        {
+            "prepared": lambda self, q, k, v, options: (q, k[..., :1024, :], v[..., :1024, :]),
+            "taken": lambda self, mask, q, k: _whole_mask(mask, k),
+        },
+    ),
+    Mistake(
         "weights_given_before_the_softmax",
         "The weights that come back are the logits; give back what multiplied the values.",
         ("Dao-AILab/flash-attention#902",),

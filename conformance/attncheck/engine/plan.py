@@ -122,7 +122,7 @@ class _Planner:
                 rules = self._rules(options)
                 changed = {a: int(str(size)) for a, size in plan.items() if a in rules.primary}
                 sizes = rules.complete({**{a: rules.base[a] for a in rules.primary}, **changed})
-                if sizes is None or any(plan.get(a, size) != size for a, size in sizes.items() if a in LONG):
+                if sizes is None or any(sizes.get(a) != size for a, size in plan.items() if a in LONG):
                     continue
                 if (sizes, options) not in made:
                     made.append((sizes, options))

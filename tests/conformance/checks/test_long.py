@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attncheck.checks import BY_ID as CHECKS
-from attncheck.checks.long import LENGTH, SQUARE
+from attncheck.checks.long import BLOCKS, LENGTH, SQUARE
 from attncheck.engine.judging import Known, judge
 from attncheck.engine.plan import cases
 from attncheck.engine.put import InProcess
@@ -146,3 +146,58 @@ def test_what_runs_out_of_memory_is_not_accused():
 
     assert verdict.outcome == "skipped"
     assert "too much for it: MemoryError: 17 GiB" in verdict.reason
+
+
+class OfOneBlock(Reference):
+    """The reference for the first 1024 keys."""
+
+    def call(self, built, inputs, options):
+        inputs = {n: t[..., :1024, :] if n in ("k", "v") else t for n, t in inputs.items()}
+        return super().call(built, {n: t for n, t in inputs.items() if n != "mask"}, options)
+
+
+class MadeFor1024(Reference):
+    """The reference, which refuses what is longer."""
+
+    def call(self, built, inputs, options):
+        if max(inputs["q"].shape[-2], inputs["k"].shape[-2]) > 1024:
+            raise ValueError("at most 1024 positions")
+        return super().call(built, inputs, options)
+
+
+def judged_in_blocks(target):
+    subject, check = Subject(target.mechanism, target.interface), CHECKS["many_positions_match"]
+    plain = [replace(case, masking="") for case in cases(check, subject, "default", seed=1)]
+    return judge(check, subject, plain, InProcess(target), Known())
+
+
+def test_what_is_wrong_beyond_1024_positions_is_caught_by_default():
+    assert judged_in_blocks(OfOneBlock(MECHANISMS["scaled_dot_product"])).outcome == "failed"
+
+
+def test_what_is_made_for_1024_positions_is_not_accused():
+    verdict = judged_in_blocks(MadeFor1024(MECHANISMS["scaled_dot_product"]))
+
+    assert verdict.outcome == "skipped"
+    assert "more than it is made for" in verdict.reason
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_every_mechanism_meets_a_number_of_positions_past_a_block(mechanism):
+    reference = Reference(MECHANISMS[mechanism])
+    subject = Subject(reference.mechanism, reference.interface)
+    planned = cases(CHECKS["many_positions_match"], subject, "default", seed=1)
+
+    assert planned
+    for case in planned:
+        pixels = case.sizes.get("height", 1) * case.sizes.get("width", 1)
+        assert max(pixels, *case.sizes.values()) > 1024
+
+
+def test_the_plans_are_for_axes_of_positions_alone():
+    reference = Reference(MECHANISMS["scaled_dot_product"])
+    planned = cases(
+        CHECKS["many_positions_match"], Subject(reference.mechanism, reference.interface), "deep", 1
+    )
+
+    assert len(planned) == 3 < len(BLOCKS)
