@@ -108,6 +108,13 @@ def output_owns_its_memory(subject: Subject, case: Case) -> Trial:
     return Mismatch("an output with memory of its own", "it shares memory with an input", kind="aliases")
 
 
+@check("hygiene", "an answer outlives the next call", share=0.2, rank=64, asks="memory")
+def answer_outlives_the_next_call(subject: Subject, case: Case) -> Trial:
+    """A call with other values leaves the answer of the call before as it was."""
+    (answer,) = yield [replace(subject.ask(masked(subject, case)), scenario="outlived")]
+    return agree(answer.tensors["again"], answer.out, "the first answer after a second call", tolerance=1e-9)
+
+
 @check("hygiene", "torch's global state is left alone", share=0.3, rank=65, asks="torch")
 def leaves_global_state_alone(subject: Subject, case: Case) -> Trial:
     """Grad mode, default dtype and device, thread count and torch's own functions stay as they were."""
@@ -223,6 +230,7 @@ CHECKS = (
     forgets_other_sizes,
     forgets_an_earlier_mask,
     output_owns_its_memory,
+    answer_outlives_the_next_call,
     leaves_global_state_alone,
     draws_no_random_numbers,
     keeps_its_parameters,

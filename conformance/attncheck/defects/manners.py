@@ -56,6 +56,15 @@ def _under_inference(self: Any, q: Tensor, k: Tensor, v: Tensor, scale: float | 
     return 1.0 if torch.is_inference_mode_enabled() else own
 
 
+def _in_one_buffer(self: Any, out: Tensor, weights: Tensor, need: bool) -> Any:
+    # Where gradients are recorded nothing can be written into what another call has made.
+    if torch.is_grad_enabled():
+        return Attention.given(self, out, weights, need)
+    kept: dict[object, Tensor] = self.__dict__.setdefault("results", {})
+    own = kept.setdefault((out.shape, out.dtype), torch.empty_like(out))
+    return Attention.given(self, own.copy_(out), weights, need)
+
+
 MANNERS: tuple[Mistake, ...] = (
     Mistake(
         "softmax_in_float32",
@@ -121,6 +130,14 @@ MANNERS: tuple[Mistake, ...] = (
         "always",
         "hygiene",
         {"averaged": _counted},
+    ),
+    Mistake(
+        "results_in_one_buffer",
+        "The result lies in a buffer that the next call of its shape overwrites; allocate one for each call.",
+        ("ROCm/torch_migraphx#247",),
+        "always",
+        "hygiene",
+        {"given": _in_one_buffer},
     ),
     Mistake(
         "keys_detached",

@@ -62,6 +62,15 @@ def _refilled(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask)
     return {"out": adapter.call(built, fresh, ask.options)["out"], "again": second}
 
 
+def _outlived(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """Call, call with other values, and look at the first answer again."""
+    answer = adapter.call(built, inputs, ask.options)["out"]
+    before = answer.clone()
+    others = {n: t.mul(-0.5).add(0.25) if t.is_floating_point() else t for n, t in inputs.items()}
+    adapter.call(built, others, ask.options)
+    return {"out": before, "again": answer}
+
+
 def _deepcopied(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
     """Call, then call a deep copy of the instance."""
     first = {n: t.clone() for n, t in adapter.call(built, inputs, ask.options).items()}
@@ -130,6 +139,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "reseeded": _reseeded,
     "trained": _trained,
     "refilled": _refilled,
+    "outlived": _outlived,
     "deepcopied": _deepcopied,
     "reloaded": _reloaded,
     "watched": _watched,
