@@ -47,7 +47,7 @@ class Found:
     made_as     what that object is: a namespace, a dictionary, or a class that the target's module knows
     result      where the output is: "" itself, "0" an index, "out" a key or a field
     weights     where the attention weights are, if they come back
-    padding     how a second argument is told which keys are hidden from every query of a sample
+    padding     how the target is told, in a second argument or another form, which keys a sample hides from every query
     biased      argument whose numbers are added to the logits
     exclusive   of these optional inputs and options a call may have only one
     shared      how many heads of keys and values there are, where each serves several heads of queries
@@ -105,9 +105,9 @@ class Found:
     owned: Mapping[str, str] = field(default_factory=dict)
 
     def handed(self, mask: Tensor, batch: int) -> list[tuple[MaskForm, Tensor]]:
-        """How a mask is handed over: what hides keys from every query goes to the argument for that.
+        """How a mask is handed over: what hides keys from every query goes to the argument, or in the form, for that.
 
-        What neither argument can say alone both of them say.
+        What neither of two arguments can say alone both of them say.
         """
         if self.mask is None:
             return []
@@ -115,7 +115,8 @@ class Found:
             return [(self.mask, mask)]
         if hides_keys_alone(mask):
             return [(self.padding, mask.expand(batch, *mask.shape[1:]))]
-        parts = parted(mask) if mask.shape[0] == batch > 1 else None
+        two = self.padding.argument != self.mask.argument
+        parts = parted(mask) if two and mask.shape[0] == batch > 1 else None
         if parts is None:
             return [(self.mask, mask)]
         return [(self.mask, parts[0].expand(mask.shape)), (self.padding, parts[1])]

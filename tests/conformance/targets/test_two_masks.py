@@ -90,6 +90,37 @@ def test_padding_differs_from_sample_to_sample_beside_a_mask_and_without_one(
     assert sorted(v.check for v in report.failed) == sorted(failed)
 
 
+class CountsAxes(TwoMasks):
+    """One mask, of queries and keys or, with two axes, of each sample's keys."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is not None:
+            mask = ~(self.rows(mask, query.shape[1]) if mask.dim() == 2 else mask)[:, None]
+        return super().forward(query, key, value, None, mask)
+
+    def rows(self, mask: Tensor, q_len: int) -> Tensor:
+        return mask[:, None]
+
+    def hidden(self, scores: Tensor, padding: Tensor | None, mask: Tensor | None) -> Tensor:
+        return scores if mask is None else scores.masked_fill(mask, -torch.inf)
+
+
+class TilesInTheWrongOrder(CountsAxes):
+    """The rows of a sample are those of all samples in turn."""
+
+    def rows(self, mask: Tensor, q_len: int) -> Tensor:
+        return mask.repeat(q_len, 1).reshape(mask.shape[0], q_len, -1)
+
+
+@pytest.mark.parametrize(("target", "code"), [(CountsAxes, 0), (TilesInTheWrongOrder, 1)])
+def test_a_mask_of_fewer_axes_is_handed_over_where_they_are_counted(
+    target: type[nn.Module], code: int
+) -> None:
+    report = judged(target, "matches_the_reference", "runs_at_every_legal_size")
+
+    assert report.exit_code == code
+
+
 class WritesToItsMask(TwoMasks):
     """Makes numbers to add of ones and zeros, in the caller's memory."""
 
