@@ -186,6 +186,7 @@ MECHANISM = Mechanism(
             Law("linear_in_values", parameters=("value",), when="with_qkv"),
             Law("survives_large_logits", parameters=("query", "key"), when="with_qkv"),
             Law("survives_large_logits", inputs=("x", "x"), when="not with_qkv"),
+            Law("survives_large_logits", parameters=("table",)),
         ),
         broken_laws=(
             BrokenLaw(

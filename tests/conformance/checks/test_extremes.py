@@ -97,6 +97,18 @@ def overflowing_gate(call, built, inputs, options):
     return {"out": x * (logits.exp() / (1 + logits.exp()))[..., None, None]}
 
 
+def exponentiates_its_table(call, built, inputs, options):
+    """The table's part of the softmax is a factor, without a maximum to subtract."""
+    return {"out": call(built, inputs, options)["out"] * (built.table.exp().sum() / built.table.exp().sum())}
+
+
+def test_a_table_that_is_exponentiated_alone_overflows_at_large_entries(verdict):
+    assert verdict("survives_large_logits", "relative_position").outcome == "passed"
+    found = verdict("survives_large_logits", "relative_position", instead=exponentiates_its_table)
+
+    assert found.outcome == "failed"
+
+
 def test_a_sigmoid_that_overflows_is_caught_at_large_logits_too(verdict):
     verdict = verdict("survives_large_logits", "squeeze_excitation", instead=overflowing_gate)
 
