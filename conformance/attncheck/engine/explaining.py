@@ -125,6 +125,8 @@ def sized(
         # A label takes seconds to compile, and the mistake that was found says where it shows.
         return finding
     scripts.sized.add(cause)
+    if finding.sizes:
+        return finding
     tell("learning at which sizes it fails")
     asked, case = _plainest(check, opened, finding.case)
     budget = _SLOW_LABELS if check.most else _LABELS

@@ -26,7 +26,7 @@ from attncheck.engine.events import (
 from attncheck.engine.explaining import Scripts, explained
 from attncheck.engine.judging import Known, judge
 from attncheck.engine.known_deviations import KnownDeviations
-from attncheck.engine.lengths import shortest
+from attncheck.engine.lengths import is_large, shortest
 from attncheck.engine.observing import observe
 from attncheck.engine.opening import Opened, open_target
 from attncheck.engine.outcomes import (
@@ -218,6 +218,8 @@ def _explain(
         finding = shortest(check, opened.subject, finding, opened.executor)
     else:
         finding = smallest(check, opened.subject, finding, opened.executor, apart)
+        if is_large(opened.subject, finding.case):
+            finding = shortest(check, opened.subject, finding, opened.executor)
     finding = naming_ranks(opened.subject, opened.executor, finding)
     finding = explained(
         check, opened, finding, request, lambda step: tell(Explaining(check.id, step)), scripts

@@ -1,0 +1,42 @@
+"""A failure at a great width is followed down to where it begins, and told as one size."""
+
+import torch
+from torch import Tensor
+
+from attncheck.engine.lengths import is_large
+from attncheck.engine.request import Request
+from attncheck.engine.run import run
+from attncheck.model.case import Case
+from attncheck.targets.adapter import Reference
+from attncheck.targets.legal import default_options
+from attncheck.targets.subject import Subject
+from attnref.catalogue import BY_ID
+
+
+def of_64_features(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of queries and keys of which the first 64 features are read."""
+    scores = q[..., :64] @ k[..., :64].mT / q.shape[-1] ** 0.5
+    return torch.softmax(scores, -1) @ v
+
+
+def test_a_width_at_which_failing_begins_is_told_exactly() -> None:
+    report = run(
+        Request(
+            of_64_features, "scaled_dot_product", checks=("matches_the_reference",), seed=3, isolate=False
+        )
+    )
+    (finding,) = (finding for verdict in report.verdicts for finding in verdict.findings)
+
+    assert finding.sizes == "head_dim > 64"
+    assert finding.case.sizes["head_dim"] == 65
+    assert finding.defect == "scaled_dot_product.features_past_64_unread"
+
+
+def test_only_sizes_far_from_the_usual_ones_are_large() -> None:
+    reference = Reference(BY_ID["dot_product"])
+    subject = Subject(reference.mechanism, reference.interface)
+    usual = {"batch": 2, "q_len": 5, "kv_len": 7, "head_dim": 4, "v_dim": 22}
+
+    assert not is_large(subject, Case(usual, default_options(subject)))
+    assert is_large(subject, Case({**usual, "v_dim": 23}, default_options(subject)))
+    assert not is_large(subject, Case({**usual, "batch": 129}, default_options(subject)))
