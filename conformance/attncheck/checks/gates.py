@@ -1,10 +1,12 @@
 """Laws of gates: how large they are and what they see."""
 
+import math
+
 from torch import Tensor
 
 from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check, needs_law
 from attncheck.checks.comparing import agree
-from attncheck.checks.layers import lacks, on_layers
+from attncheck.checks.layers import lacks, owned
 from attncheck.checks.pixels import positions
 from attncheck.model.case import Case
 from attncheck.strategies.tensors import make
@@ -217,9 +219,12 @@ def gate_depends_on_the_maximum(subject: Subject, case: Case) -> Trial:
 
 
 def _awake(subject: Subject, ask: Ask, image: str, layers: tuple[str, ...]) -> Ask:
-    # Small inputs: sums of positive terms would drive every sigmoid to its end.
+    # Small inputs, and sums of as much as twelve terms: more that are positive drive every sigmoid to its end.
     small = ask.edit(image, "absolute").edit(image, "scale", None, 0.1)
-    return on_layers(subject, small, layers, "absolute")
+    for name in (name for layer in layers for name in owned(subject, ask, layer)):
+        terms = math.prod(ask.parameters[name].shape[1:])
+        small = small.edit(name, "absolute").edit(name, "scale", None, min(1.0, 12 / max(1, terms)))
+    return small
 
 
 CHECKS = (
