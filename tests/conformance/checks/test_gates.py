@@ -110,3 +110,9 @@ def test_a_bound_of_another_shape_is_not_reached():
 
 def test_every_law_of_gates_has_an_implementation_that_breaks_it():
     assert {check.id for check in gates.CHECKS} == {check for check, _, _ in CHANGES}
+
+
+def test_a_wide_gate_is_not_driven_to_its_end(verdict, case_of):
+    wide = [case_of("cbam_channel", seed, batch=1, channels=129, reduction=1) for seed in range(4)]
+
+    assert verdict("gate_depends_on_the_input", "cbam_channel", given=wide).outcome == "passed"
