@@ -223,7 +223,7 @@ def _awake(subject: Subject, ask: Ask, image: str, layers: tuple[str, ...]) -> A
     small = ask.edit(image, "absolute").edit(image, "scale", None, 0.1)
     for name in (name for layer in layers for name in owned(subject, ask, layer)):
         terms = math.prod(ask.parameters[name].shape[1:])
-        small = small.edit(name, "absolute").edit(name, "scale", None, min(1.0, 12 / max(1, terms)))
+        small = small.edit(name, "absolute").edit(name, "scale", None, min(1.0, 12 / terms))
     return small
 
 

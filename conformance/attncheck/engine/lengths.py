@@ -1,7 +1,6 @@
 """From a failure at a great length or width to the least one, and to where failing begins."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from attncheck.checks.check import Check
 from attncheck.diagnosis.thresholds import threshold
@@ -10,7 +9,7 @@ from attncheck.engine.put import Executor
 from attncheck.model.case import Case
 from attncheck.model.finding import Finding
 from attncheck.strategies.sizes import LONG, WIDE
-from attncheck.targets.legal import rules_of
+from attncheck.targets.legal import resized, rules_of
 from attncheck.targets.subject import Subject
 
 # A question at full length takes a streaming target half a minute on one core.
@@ -32,9 +31,9 @@ def shortest(check: Check, subject: Subject, finding: Finding, executor: Executo
 
     def found(sizes: Mapping[str, int]) -> Finding | None:
         key = tuple(sizes.values())
-        complete = rules.complete({axis: sizes[axis] for axis in rules.primary})
-        if key not in seen and complete is not None and all(complete[a] == n for a, n in sizes.items()):
-            verdict = judge(check, subject, [replace(case, sizes=complete)], executor, Known())
+        legal = resized(subject, case, sizes)
+        if key not in seen and legal is not None:
+            verdict = judge(check, subject, [legal], executor, Known())
             seen[key] = next((f for f in verdict.findings if f.kind == finding.kind), None)
         return seen.get(key)
 

@@ -205,7 +205,7 @@ def draw(rules: Rules, rng: random.Random) -> dict[str, int] | None:
     chosen = {
         axis: _near(rules.own[axis], rng) if axis in rules.own else _draw(axis, rng) for axis in rules.primary
     }
-    wide = [axis for axis in chosen if axis in WIDE and not rules.own]
+    wide = [axis for axis in chosen if axis in WIDE] if rules.base == BASE else []
     if wide and rng.random() < 0.2:
         chosen[rng.choice(wide)] = rng.randint(18, 80)
     elif len(chosen) > 1 and rng.random() < 0.3:

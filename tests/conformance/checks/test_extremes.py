@@ -98,7 +98,7 @@ def overflowing_gate(call, built, inputs, options):
 
 
 def exponentiates_its_table(call, built, inputs, options):
-    """The table's part of the softmax is a factor, without a maximum to subtract."""
+    """Sums the table's exponentials by themselves, with no maximum to subtract; they cancel unless they overflow."""
     return {"out": call(built, inputs, options)["out"] * (built.table.exp().sum() / built.table.exp().sum())}
 
 
