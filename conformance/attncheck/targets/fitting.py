@@ -69,6 +69,10 @@ def _patterns(
     if "{}" in name and wanted[0] == "table":
         yield from _table_per_head(mine, shape)
         return
+    if "|" in name:
+        axes = " ".join("klm"[: len(shape) - 2])
+        yield f"o i {axes} -> i o {axes}", 0.2
+        return
     if "{}" in name:
         yield from _per_head(mine, shape, path, heads)
         return

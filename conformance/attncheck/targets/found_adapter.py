@@ -141,7 +141,7 @@ class FoundAdapter:
 
     def placed(self, own: Mapping[str, object], parameters: Mapping[str, object]) -> list[str]:
         """The target's tensors that are filled with these parameters."""
-        return [placement.target for placement in self._placements(own, parameters)]
+        return [name for placement in self._placements(own, parameters) for name in placement.names]
 
     def _placements(self, own: Mapping[str, object], parameters: Mapping[str, object]) -> list[Placement]:
         """Those whose tensors the instance has: some targets name them by their sizes or options.
@@ -154,10 +154,10 @@ class FoundAdapter:
             placements = [*alike, *continued(settled, parameters)]
             needed = [p for p in placements if all(role in parameters for role in p.roles)]
             covered = {role for p in needed for role in p.roles} | {*self.found.absent, *self.found.identity}
-            if all(p.target.format(0) in own for p in needed) and covered >= set(parameters):
+            if all(p.within(own) for p in needed) and covered >= set(parameters):
                 return needed
             for placement in needed:
-                if placement.target.format(0) in own:
+                if placement.within(own):
                     everywhere.setdefault(placement.roles, placement)
         # Two options that each rename a layer: every layer by the name that it has here.
         if {r for roles in everywhere for r in roles} >= {r for p in needed for r in p.roles}:
@@ -251,7 +251,7 @@ class FoundAdapter:
         parameters = self._unshared(parameters, names)
         own = dict(built.named_parameters(remove_duplicate=False))
         for placement in self._placements(own | dict(built.named_buffers()), parameters):
-            if placement.target.format(0) in own:
+            if placement.within(own):
                 gradients |= placement.gradients(own, parameters, {**names, **self.found.fixed})
         # What several heads share has the sum of their gradients, which no tensor of the reference has.
         return {n: g for n, g in gradients.items() if not (self.found.shared and n.startswith(MEMORY))}

@@ -229,6 +229,8 @@ def needs_heads(placement: Placement) -> bool:
 def entry(placement: Placement, weights: str, heads: str | None) -> str:
     """The placement as an entry of a dictionary of the target's tensors."""
     value = placed(placement, weights, heads)
+    if len(placement.names) > 1:
+        return f"**dict(zip({placement.names!r}, {value}))"
     if "{}" not in placement.target:
         return f"{placement.target!r}: {value}"
     name, count = placement.target.replace("{}", "{i}"), heads or "heads"

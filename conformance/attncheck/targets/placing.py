@@ -1,7 +1,7 @@
 """Where the reference's weights go in a target: packed, transposed, split by heads, or as they are."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,12 +22,22 @@ class Placement:
     along a first axis `r`; empty for a plain copy, "cat" for tensors one after the
     other, "columns" for matrices side by side, "columns turned" for these transposed, "flip" before a pattern for a first axis
     that runs backwards. In it,
-    `h` is the number of heads. `target` may hold "{}" for one tensor per head.
+    `h` is the number of heads. `target` may hold "{}" for one tensor per head, or several names with "|"
+    between them: then the first axis of the pattern's result counts these tensors.
     """
 
     target: str
     roles: tuple[str, ...]
     pattern: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The target's tensors; of one per head, the name that stands for all."""
+        return tuple(self.target.split("|"))
+
+    def within(self, own: Container[str]) -> bool:
+        """Whether an instance with these tensors has the placement's."""
+        return all(name.format(0) in own for name in self.names)
 
     def place(
         self, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
@@ -79,6 +89,8 @@ class Placement:
         return rearrange(tensor, pattern.strip(), **({"h": int(str(names["heads"]))} if needs_heads else {}))
 
     def _parts(self, arranged: Tensor) -> list[tuple[str, Tensor]]:
+        if len(self.names) > 1:
+            return list(zip(self.names, arranged.unbind(0), strict=True))
         if "{}" not in self.target:
             return [(self.target, arranged)]
         return [(self.target.format(i), part) for i, part in enumerate(arranged.unbind(0))]

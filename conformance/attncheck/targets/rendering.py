@@ -120,8 +120,8 @@ def _load(found: Found) -> list[str]:
         lines += _parts(found, forms[0], " " * 8)
     for index, form in enumerate(forms if len(forms) > 1 else ()):
         others = {p.target for other in forms if other is not form for p in other}
-        own = next((p.target for p in form if p.target not in others), form[0].target)
-        lines.append(f'        {"elif" if index else "if"} "{own.format(0)}" in own:')
+        own = next((p for p in form if p.target not in others), form[0]).names[0].format(0)
+        lines.append(f'        {"elif" if index else "if"} "{own}" in own:')
         lines += _parts(found, form, " " * 12)
     return [
         *lines,

@@ -24,6 +24,7 @@ PLACEMENTS = [
     (Placement("w", ROLES, "r (h d) i -> i (h d r)"), (7, 18)),
     (Placement("w", ROLES, "cat"), (18, 7)),
     (Placement("w.{}", ROLES[:1], "(h d) i -> h d i"), (2, 7)),
+    (Placement("a|b", ROLES[:2], "r o i -> r (o i)"), (42,)),
 ]
 
 
@@ -31,7 +32,7 @@ PLACEMENTS = [
 def test_gradients_return_to_where_the_weights_came_from(
     placement: Placement, shape: tuple[int, ...]
 ) -> None:
-    names = [placement.target.format(i) for i in range(3)] if "{}" in placement.target else ["w"]
+    names = {name.format(i) for i in range(3) for name in placement.names}
     own = {name: torch.zeros(shape, dtype=torch.float64, requires_grad=True) for name in names}
     weights = reference()
     with torch.no_grad():

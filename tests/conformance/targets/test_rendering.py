@@ -129,6 +129,18 @@ class Pixels(nn.Module):
         logits = q.mT @ k * q.shape[2] ** -0.5 + self.table[self.index].permute(2, 0, 1)
         return self.proj((v @ logits.softmax(-1).mT).flatten(1, 2).unflatten(2, self.size))
 """
+KERNELS = """
+import torch
+from torch import nn
+class Gate(nn.Module):
+    def __init__(self, kernel_size):
+        super().__init__()
+        self.mean, self.peak = (
+            nn.Conv2d(1, 1, kernel_size, padding=kernel_size // 2, bias=False) for _ in range(2)
+        )
+    def forward(self, x):
+        return x * torch.sigmoid(self.mean(x.mean(1, keepdim=True)) + self.peak(x.amax(1, keepdim=True)))
+"""
 STYLES = {
     "Separate": (SEPARATE, "multi_head"),
     "Packed": (PACKED, "multi_head"),
@@ -138,6 +150,7 @@ STYLES = {
     "causal_attention": (CAUSAL, "scaled_dot_product"),
     "cross_attention": (HANDED, "cross"),
     "Pixels": (PIXELS, "relative_position"),
+    "Gate": (KERNELS, "cbam_spatial"),
 }
 
 

@@ -101,6 +101,36 @@ class Unfolded(nn.Module):
         return x * self.proj(windows).sigmoid().mT.reshape(x.shape[0], 1, *x.shape[2:])
 
 
+class KernelForEachMap(nn.Module):
+    """The convolution of the spatial gate in two: one kernel reads the means, one the maxima."""
+
+    def __init__(self, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.of_maximum, self.of_mean = (
+            nn.Conv2d(1, 1, kernel_size, padding=kernel_size // 2, bias=False) for _ in range(2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.of_mean(x.mean(1, keepdim=True)) + self.of_maximum(x.amax(1, keepdim=True))
+        return x * scores.sigmoid()
+
+
+class VectorForEachMap(nn.Module):
+    """The same over windows that are unfolded, with one bias."""
+
+    def __init__(self, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.size = kernel_size
+        self.average, self.peak = (nn.Parameter(torch.randn(kernel_size**2)) for _ in range(2))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = (x.mean(1, keepdim=True), x.amax(1, keepdim=True))
+        average, peak = (unfold(each, self.size, padding=self.size // 2) for each in seen)
+        scores = self.average @ average + self.peak @ peak + self.bias
+        return x * scores.sigmoid().reshape(x.shape[0], 1, *x.shape[2:])
+
+
 class Concatenated(nn.Module):
     """One weight for queries above keys, as a matrix from features to hidden units."""
 
@@ -193,6 +223,8 @@ class InBlocks(nn.Module):
         (TablesInAList, "relative_position"),
         (SquareWindow, "relative_position"),
         (Unfolded, "cbam_spatial"),
+        (KernelForEachMap, "cbam_spatial"),
+        (VectorForEachMap, "cbam_spatial"),
         (Concatenated, "additive"),
         (Configured, "additive"),
         (Settled, "squeeze_excitation"),
