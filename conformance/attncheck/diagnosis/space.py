@@ -43,6 +43,11 @@ class Space:
         }
         return replace(self, axes=further)
 
+    def reaching(self, sizes: Mapping[str, int]) -> "Space":
+        """Up to these sizes at least: nothing is learned of what is beyond the range."""
+        further = {axis: (least, max(most, sizes[axis])) for axis, (least, most) in self.axes.items()}
+        return replace(self, axes=further)
+
     def holding(self, options: Mapping[str, object]) -> "Space":
         """The space at these values of options."""
         return replace(self, options={**self.options, **{o: (value,) for o, value in options.items()}})

@@ -49,9 +49,10 @@ def threshold(sizes: Sizes, short: Sizes, fails: Fails, seconds: float) -> Thres
     if last is None:
         return Threshold(current)
     inside, beyond = last // 3, (last + line.most) // 2 + 1
-    holds = (inside <= line.least or not fails(line.at(inside))) and (
-        beyond >= line.most or fails(line.at(beyond))
-    )
+    if inside > line.least and fails(line.at(inside)):
+        # Right beyond sizes that fail, as where a remainder is left out: there is no one beginning.
+        return Threshold(threshold(line.at(inside), short, fails, ends - time.perf_counter()).sizes)
+    holds = beyond >= line.most or fails(line.at(beyond))
     if line.name == _PIXELS:
         # A map of another form, with no more pixels than are right.
         side = int(last**0.5)

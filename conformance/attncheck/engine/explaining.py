@@ -130,7 +130,7 @@ def sized(
     tell("learning at which sizes it fails")
     asked, case = _plainest(check, opened, finding.case)
     budget = _SLOW_LABELS if check.most else _LABELS
-    space = space_of(opened)
+    space = space_of(opened).reaching(case.sizes)
     told = _learned(asked, opened, case, space, request, budget)
     if told is not None or not space.options:
         return finding if told is None else finding.explained(sizes=told)

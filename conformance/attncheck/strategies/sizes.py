@@ -27,9 +27,9 @@ OWN: Mapping[str, Mapping[str, int]] = {
 
 # Axes along which a kernel works in blocks; their large sizes are worth one case each.
 LONG = ("q_len", "kv_len", "tokens", "height", "width", "length")
-# Axes that are summed over or stored; blocks and buffers are made for so many, and more are cut off.
+# Axes that are summed over or stored, or taken some at a time; blocks and buffers are made for so many, and more are cut off.
 WIDE = (
-    "heads", "head_dim", "v_dim", "model_dim", "query_size", "key_size", "value_size", "hidden",
+    "batch", "heads", "head_dim", "v_dim", "model_dim", "query_size", "key_size", "value_size", "hidden",
     "channels", "out_channels", "reduced", "least_reduced", "classes",
 )  # fmt: skip
 _SMALL = ("reduction", "stride", "groups", "branches", "kernel", "time")

@@ -61,6 +61,17 @@ def test_what_comes_and_goes_with_the_length_has_no_predicate():
     assert found.sizes["kv_len"] % 2 == 1
 
 
+def test_what_is_right_again_beyond_has_no_predicate_and_the_least_length():
+    found = threshold(
+        {"q_len": 5, "kv_len": 129},
+        SHORT,
+        lambda sizes: sizes["kv_len"] > 32 and sizes["kv_len"] % 32 > 0,
+        SECONDS,
+    )
+
+    assert (found.sizes["kv_len"], found.text) == (33, None)
+
+
 @pytest.mark.parametrize("seconds", [0.0, SECONDS])
 def test_lengths_that_fail_only_together_are_left_as_they_are(seconds):
     sizes = {"q_len": 65600, "kv_len": 65600}
