@@ -37,9 +37,25 @@ def repeats_itself(subject: Subject, case: Case) -> Trial:
 
 @check("hygiene", "new contents of an old buffer are seen", share=0.3, rank=62, asks="memory")
 def sees_new_contents(subject: Subject, case: Case) -> Trial:
-    """Overwriting the inputs in place changes the answer as new tensors would."""
-    (answer,) = yield [replace(subject.ask(masked(subject, case)), scenario="refilled")]
-    return agree(answer.tensors["again"], answer.out, "the answer for refilled buffers", tolerance=1e-9)
+    """Overwriting the inputs in place changes the answer as new tensors would, and a new instance."""
+    ask = subject.ask(masked(subject, case))
+    refilled = replace(ask, scenario="refilled")
+    if not subject.interface.loads:
+        # Two instances have weights of their own.
+        (answer,) = yield [refilled]
+        return agree(answer.tensors["again"], answer.out, "the answer for refilled buffers", tolerance=1e-9)
+    answer, new = yield [refilled, replace(_refilled(ask), fresh=True)]
+    return agree(
+        answer.tensors["again"], answer.out, "the answer for refilled buffers", tolerance=1e-9
+    ) or agree(answer.out, new.out, "the answer of a new instance", tolerance=1e-9)
+
+
+def _refilled(ask: Ask) -> Ask:
+    """The question that the scenario of the same name ends with."""
+    for name, recipe in ask.inputs.items():
+        if recipe.dtype not in ("int64", "bool"):
+            ask = ask.edit(name, "scale", None, -0.5).edit(name, "add", None, 0.25)
+    return ask
 
 
 @check("hygiene", "earlier calls leave no trace", share=0.25, rank=63)

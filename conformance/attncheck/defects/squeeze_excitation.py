@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import relu6, silu
 
 from attncheck.defects.defect import Defect, Mistake, made_in
@@ -46,6 +46,22 @@ class PlainSqueezeExcitation(Gate, SqueezeExcitation):
 def _by_address(self: Any, logits: Tensor) -> Tensor:
     kept: dict[object, Tensor] = self.__dict__.setdefault("kept", {})
     return kept.setdefault(logits.shape, logits.detach().sigmoid())
+
+
+def _until_trained(self: Any, logits: Tensor) -> Tensor:
+    kept: dict[object, Tensor] = self.__dict__.setdefault("kept", {})
+    if not self.training and logits.shape in kept:
+        return kept[logits.shape]
+    gate = logits.sigmoid()
+    if not self.training:
+        kept[logits.shape] = gate.detach()
+    return gate
+
+
+def _forgetting(self: Any, mode: bool = True) -> Any:
+    self.__dict__["kept"] = {}
+    nn.Module.train(self, mode)
+    return self
 
 
 def overflowing_sigmoid(logits: Tensor) -> Tensor:
@@ -92,6 +108,8 @@ GATES: tuple[Mistake, ...] = (
         ("xmu-xiaoma666/External-Attention-pytorch PSA",), "always", "hygiene", {"applied": _in_place}),
     Mistake("gate_kept_by_shape", "The gate of the first call of a shape serves all later ones.",
         ("ml-explore/mlx#3071",), "always", "hygiene", {"opened": _by_address}),
+    Mistake("gate_kept_until_trained", "In eval mode the gate of a shape's first call serves all later ones.",
+        ("ml-explore/mlx#3071",), "always", "hygiene", {"opened": _until_trained, "train": _forgetting}),
     Mistake("gate_detached", "No gradient flows through the gate, so its layers are never learned.",
         ("facebookresearch/xformers#636",), "always", "gradient", {"opened": lambda self, logits: logits.detach().sigmoid()}),
     Mistake("sigmoid_overflows", "eˣ / (1 + eˣ) is no number for large logits; take the sigmoid of the library.",

@@ -1,7 +1,8 @@
 """The bench: where a question is put to a target and facts are taken down. Judges nothing."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, default_generator, enable_grad, get_default_dtype, is_grad_enabled, nn, no_grad
 from torch.autograd import backward
+from torch.nn.parameter import is_lazy
 from torch.random import get_rng_state, manual_seed
 
 from attncheck.model.recipe import Recipe
@@ -38,7 +40,8 @@ class Bench:
             stage = "weights"
             parameters = self._load(built, ask)
             stage = "forward"
-            return self._answer(built, ask, parameters)
+            with _statistics_kept(built, ask):
+                return self._answer(built, ask, parameters)
         except _BackwardError as error:
             return Answer(trouble=_trouble("backward", error.__cause__ or error))
         except (Exception, SystemExit, KeyboardInterrupt) as error:
@@ -120,6 +123,19 @@ class Bench:
         gradients |= self.adapter.parameter_gradients(built, parameters, ask.names)
         facts["no_gradient"] = [n for n in ask.gradients if gradients.get(n) is None]
         return {f"grad.{n}": g.detach() for n in ask.gradients if (g := gradients.get(n)) is not None}
+
+
+@contextmanager
+def _statistics_kept(built: Any, ask: Ask) -> Iterator[None]:
+    """What training moves is back afterwards: who loads no weights would hand it on to the next question."""
+    moved = dict(built.named_buffers()) if ask.train and isinstance(built, nn.Module) else {}
+    before = {name: buffer.clone() for name, buffer in moved.items() if not is_lazy(buffer)}
+    try:
+        yield
+    finally:
+        with no_grad():
+            for name, values in before.items():
+                moved[name].copy_(values)
 
 
 def _seed(seed: int, device: str) -> None:

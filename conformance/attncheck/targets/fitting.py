@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from attncheck.targets.layers import Layer, Shape, elements, squeezed
 from attncheck.targets.names import layer_role
 from attncheck.targets.placing import Placement
+from attncheck.targets.rephrasing import rephrasings
 
 HEADED_ROWS = ("query", "key", "value")
 
@@ -70,8 +71,9 @@ def _patterns(
         yield from _table_per_head(mine, shape)
         return
     if "|" in name:
-        axes = " ".join("klm"[: len(shape) - 2])
-        yield f"o i {axes} -> i o {axes}", 0.2
+        yield "", 0.2
+        if len(shape) == 2:
+            yield "o i -> i o", 0.3
         return
     if "{}" in name:
         yield from _per_head(mine, shape, path, heads)
@@ -80,6 +82,9 @@ def _patterns(
         return
     if squeezed(mine) == squeezed(shape):
         yield "", 0.0
+    if wanted[0] == "inverse_width":
+        # What it is by its name comes first: a number of another meaning is right in no other form.
+        yield from ((pattern, -0.1) for pattern in rephrasings(name))
     if wanted[0] == "table" and len(shape) == 2:
         # Offsets may be counted from either end: how the table is laid out is no meaning.
         if mine == shape:

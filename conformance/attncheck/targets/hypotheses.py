@@ -13,9 +13,6 @@ from attncheck.targets.placing import Placement
 
 _MOST = 4000
 
-# Maps that a target may read with a kernel of its own each: the average and the maximum, say.
-_APART = 2
-
 
 # Roles whose layers a network may have in one.
 _TOGETHER = ((), ("key", "value"), ("query", "key", "value"))
@@ -47,7 +44,7 @@ def guesses(own: Mapping[str, Shape], reference: Mapping[str, Shape], heads: int
             turned = [_interleaved(guess, reference, heads) for guess in found]
             found += [guess for guess in turned if guess is not None]
     if not found and len(theirs) <= 16:
-        for shapes in _fold_channels(own, reference):
+        for shapes in _fold_rows(own, reference):
             found += _search(_by_size(layers(shapes)), theirs, heads, reference)
     return sorted(found, key=lambda g: g.cost)
 
@@ -72,19 +69,15 @@ def _fold_heads(own: Mapping[str, Shape], heads: int) -> dict[str, Shape]:
     return folded
 
 
-def _fold_channels(own: Mapping[str, Shape], reference: Mapping[str, Shape]) -> Iterator[dict[str, Shape]]:
-    """Kernels of one shape, one for each map that a kernel of the reference reads, become that kernel."""
+def _fold_rows(own: Mapping[str, Shape], reference: Mapping[str, Shape]) -> Iterator[dict[str, Shape]]:
+    """Two tensors become one: kernels of a map each, or the first row of a table and the rest."""
     for shape in reference.values():
-        if len(shape) < 3:
-            continue
-        first, channels, *rest = shape
-        alike = [
-            name
-            for name, mine in own.items()
-            if squeezed(mine) in (squeezed((first, *rest)), (elements((first, *rest)),))
-        ]
-        for names in itertools.permutations(alike, channels) if 1 < channels <= _APART else ():
-            yield {"|".join(names): shape} | {n: s for n, s in own.items() if n not in names}
+        rows, *rest = squeezed(shape) or (1,)
+        row = elements(tuple(rest))
+        for names in itertools.permutations(own, 2) if rest and row > 1 else ():
+            counts = [elements(own[name]) for name in names]
+            if sum(counts) == rows * row and counts[0] == row:
+                yield {"|".join(names): shape} | {n: s for n, s in own.items() if n not in names}
 
 
 def _in_order(own: Mapping[str, Shape], reference: Mapping[str, Shape]) -> Guess | None:

@@ -104,4 +104,17 @@ def with_least_reduced(found: Found, target: Any, mechanism: Mechanism) -> Found
     if not isinstance(built, nn.Module):
         return found
     shape = learned_shapes(built).get(placed[0].target)
-    return replace(found, derived={**found.derived, "least_reduced": str(shape[0])}) if shape else found
+    if not shape:
+        return found
+    derived = {**found.derived, "least_reduced": str(shape[0])}
+    if "reduction" in derived and _is_as_wide(found, target, mechanism, placed[0].target, shape[0]):
+        # A width of its own, which no number of channels makes greater.
+        derived["reduction"] = "channels + 1"
+    return replace(found, derived=derived)
+
+
+def _is_as_wide(found: Found, target: Any, mechanism: Mechanism, squeeze: str, least: int) -> bool:
+    """Whether a squeeze leaves as many maps of very many channels."""
+    case = case_for(found, mechanism, {"channels": 64 * (least + 1), "groups": 1})
+    built = built_at(FoundAdapter(found, target), case.names) if case is not None else None
+    return isinstance(built, nn.Module) and learned_shapes(built).get(squeeze, (0,))[0] == least

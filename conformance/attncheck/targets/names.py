@@ -19,7 +19,7 @@ LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "con
            "max_position_embeddings", "n_positions", "longest", "span", "max_positions",
            "max_tokens", "sequence_length")  # fmt: skip
 RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size", "img", "image",
-               "hw", "im_size", "input_shape")  # fmt: skip
+               "hw", "im_size", "input_shape", "n_pix", "pixels", "image_height", "img_height")  # fmt: skip
 # A dictionary of weights that a function is handed.
 PARAMETERS = ("params", "parameters", "param", "state_dict", "state", "weights_dict", "theta")
 # Names of the height alone, not of a map's size.
@@ -35,7 +35,12 @@ FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp"
 INNER = ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "qkv_features", "hidden_dim", "proj_dim", "d_inner",
          "inner")  # fmt: skip
 KERNELS = ("kernels", "kernel_sizes")
-BLOCKS = ("layers", "num_blocks", "depths", "blocks_per_stage")
+BLOCKS = ("layers", "num_blocks", "depths", "blocks_per_stage", "n_blocks", "num_layers", "n_layers", "blocks", "stages",
+          "repeats", "block_counts", "stage_blocks", "stage_depths", "stage_sizes", "blocks_per_layer")  # fmt: skip
+# How wide one head is, where that follows from the others.
+HEAD_WIDTHS = ("num_heads_channels", "num_head_channels", "head_channels", "channels_per_head", "head_dim", "dim_head",
+               "dim_per_head", "head_size", "size_per_head", "head_width", "per_head_dim", "d_head",
+               "attention_head_dim")  # fmt: skip
 CONFIGS = (
     "config",
     "cfg",
@@ -84,12 +89,13 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("heads",),
     ("dim_head", "head_dim", "d_k", "dim_heads", "attn_head_dim", "key_dim", "d_head", "head_size", "dk",
      "d_qk", "size_per_head", "head_features", "per_head_dim", "qk_dim", "qk_size", "dim_k", "attn_dim", "hid_q_dim",
-     "kq_dim", "qk_features",
+     "kq_dim", "qk_features", "qk_out", "qk_channels", "qk_width", "out_qk",
      "att_dim", "d_attn", "attention_dim", "inner_dim", "proj_dim", "hidden_dim", "hidden", "hidden_size", "dim_key"):
         ("head_dim", "hidden", "reduced"),
     ("value_size", "vdim", "value_dim", "v_size", "dim_value", "d_value", "n_v", "val_features", "v_features"):
         ("value_size", "v_dim"),
-    ("d_v", "value_dim", "vo_size", "v_dim", "vdim", "dv", "dim_v", "out_dim", "output_dim", "out_features", "dim_out",
+    ("v_out", "v_channels", "v_width", "out_v", "value_out",
+     "d_v", "value_dim", "vo_size", "v_dim", "vdim", "dv", "dim_v", "out_dim", "output_dim", "out_features", "dim_out",
      "d_out", "output_size", "output_shape", "dim_value", "d_value", "embed_dim", "d_output"):
         ("v_dim", "model_dim", "value_size", "classes", "out_channels"),
     ("query_size", "query_dim", "q_dim", "x_dim", "qdim", "d_query", "in_q_dim", "dim_q", "num_q_input_channels",
@@ -110,7 +116,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("reduction",),
     ("reduced", "inter_channels", "mid_channels", "squeeze_channels", "inner_channels", "rd_channels",
      "se_channels", "squeeze_dim", "hidden_channels", "bottleneck", "hidden_dim", "inner_dim", "inter_dim", "mid",
-     "key_channels", "inter_planes", "squeeze", "hidden", "d_k", "key_dim", "qk_dim", "attn_channels", "embed_channels"):
+     "key_channels", "inter_planes", "squeeze", "hidden", "d", "d_k", "key_dim", "qk_dim", "attn_channels", "embed_channels"):
         ("reduced", "hidden"),
     ("least_reduced", "l", "min_channels", "min_attn_channels", "min_reduced", "min_dim", "min_width", "min_hidden",
      "min_units", "d_min", "min_d", "min_size"):
@@ -119,7 +125,8 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("kernel", "gate_kernel"),
     ("stride", "s", "strides", "step"): ("stride",),
     ("groups", "group", "g", "cardinality", "num_groups", "n_groups"): ("groups",),
-    ("branches", "m", "num_branches", "n_branches", "num_paths", "paths", "n_paths"): ("branches",),
+    ("branches", "m", "num_branches", "n_branches", "num_paths", "paths", "n_paths", "num_kernels", "n_kernels",
+     "num_convs", "n_convs"): ("branches",),
     ("tokens", "num_tokens", "seq_len", "max_len", "n_tokens", "num_ttokens", "max_seq_len", "length", "n",
      "sequence_length", "num_positions", "context_length", "block_size",
      "longest", "span", "max_positions", "size", "seq_length", "max_length", "n_ctx"):
@@ -129,10 +136,11 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("height",),
     ACROSS: ("width",),
     ("window_size", "window"): ("window", "height"),
-    ("num_classes", "classes", "projection_dim", "output_dim", "n_classes", "out_dim", "embedding", "emb_out"):
+    ("num_classes", "classes", "projection_dim", "output_dim", "n_classes", "out_dim", "embedding", "emb_out", "n_out",
+     "out_features", "embed", "embed_dim_out", "n_outputs", "nclass"):
         ("classes", "model_dim", "v_dim"),
     ("image_size", "input_resolution", "resolution", "img_size", "image_resolution"): ("height",),
-    ("base", "base_width", "width", "base_channels", "stem_width", "planes", "inplanes"): ("hidden",),
+    ("base", "base_width", "width", "base_channels", "stem_width", "planes", "inplanes", "n_width", "w"): ("hidden",),
 }  # fmt: skip
 
 # Parts of longer names that tell a role.
@@ -159,7 +167,8 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
            "src", "cond", "x_kv", "key_value", "encoder_output", "enc_out", "enc", "encoder_out", "kv_input",
            "memory_states", "s", "x2", "b", "other"),
     "x": ("x", "hidden_states", "input", "inputs", "x_in", "inp", "feature", "features", "feature_map", "img", "image",
-          "hidden", "tokens", "sequence", "fmap", "feat", "x1", "a", "seq", "xs", "data", "tensor", "embeddings"),
+          "hidden", "tokens", "sequence", "fmap", "feat", "x1", "a", "seq", "xs", "data", "tensor", "embeddings",
+          "signal", "series", "images", "maps", "feature_maps", "feats", "volume", "video", "clip", "frames", "activations"),
 }  # fmt: skip
 
 MASKS = ("mask", "attn_mask", "attention_mask", "key_padding_mask", "valid_lens", "context_mask", "src_mask", "kv_mask",

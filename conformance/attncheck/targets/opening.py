@@ -16,8 +16,9 @@ from attncheck.targets.frameworks.bridges import note_on
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.frameworks.recognising import crossings
 from attncheck.targets.frameworks.tying import with_equal_widths
+from attncheck.targets.handing import found_owning, with_width
 from attncheck.targets.loading import load
-from attncheck.targets.owning import found_owning, reached, with_width
+from attncheck.targets.owning import reached
 from attncheck.targets.pruning import pruned
 from attncheck.targets.recognising import likely_mechanisms
 from attncheck.targets.trying import runs

@@ -49,7 +49,13 @@ def _joined(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], cost:
     """Kernels without heads in one: role after role, or the roles of each feature side by side."""
     weights = [other.tensors["weight"][1] for other in others]
     rows, rest = [w[0] for w in weights], weights[0][1:]
-    if any(w[1:] != rest for w in weights) or squeezed(layer.main[1]) != squeezed((sum(rows), *rest)):
+    mine, whole = squeezed(layer.main[1]), (sum(rows), *rest)
+    if any(w[1:] != rest for w in weights):
+        return
+    if mine == whole[::-1] != whole and len(whole) == 2 and set(layer.tensors) == {"weight"}:
+        names = tuple(other.tensors["weight"][0] for other in others)
+        yield Fit(roles, (Placement(layer.main[0], names, "cat turned"),), names, cost, True)
+    if mine != squeezed(whole):
         return
     axes = " ".join("ijkl"[: len(rest)])
     patterns = [("cat", "cat")]

@@ -13,6 +13,7 @@ from attncheck.targets.layouts import layout
 from attncheck.targets.masks import MaskForm
 from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement
+from attncheck.targets.rephrasing import as_source, is_rephrased
 
 WIDTH = 110
 # A head's share of a weight, in fewer words than the pattern's.
@@ -205,11 +206,13 @@ def _reduced(found: Found, form: MaskForm, axes: tuple[str, ...]) -> str:
 def placed(placement: Placement, weights: str, heads: str | None) -> str:
     """What a tensor of the target holds, over the weights; in einops unless `heads` is given."""
     parts = [f"{weights}[{role!r}]" for role in placement.roles]
-    if placement.pattern == "cat":
-        return f"torch.cat([{', '.join(parts)}])"
+    if placement.pattern.startswith("cat"):
+        return f"torch.cat([{', '.join(parts)}]){'.T' if placement.pattern.endswith('turned') else ''}"
     if placement.pattern.startswith("columns"):
         return f"torch.cat([{', '.join(parts)}], dim=1){'.T' if placement.pattern.endswith('turned') else ''}"
     text = parts[0] if len(parts) == 1 else f"torch.stack([{', '.join(parts)}])"
+    if is_rephrased(placement.pattern):
+        return as_source(placement.pattern, text)
     pattern = placement.pattern.removeprefix("flip")
     if pattern != placement.pattern:
         text += ".flip(0)"
@@ -221,6 +224,15 @@ def placed(placement: Placement, weights: str, heads: str | None) -> str:
     return f"rearrange({text}, {pattern!r}{size})"
 
 
+def _split(placement: Placement, weights: str) -> str:
+    """Several tensors of the target that hold the rows of one, each as many as it has."""
+    whole = f"{weights}[{placement.roles[0]!r}].squeeze(0)"
+    rows = f"{whole}.split([own[name].numel() // {whole}[0].numel() for name in {placement.names!r}])"
+    if placement.pattern:
+        rows = f"(part.T for part in {rows})"
+    return f"**dict(zip({placement.names!r}, {rows}))"
+
+
 def needs_heads(placement: Placement) -> bool:
     """Whether the pattern can only be read with the number of heads."""
     return "h" in re.findall(r"\w+", placement.pattern.removeprefix("flip"))
@@ -228,9 +240,9 @@ def needs_heads(placement: Placement) -> bool:
 
 def entry(placement: Placement, weights: str, heads: str | None) -> str:
     """The placement as an entry of a dictionary of the target's tensors."""
-    value = placed(placement, weights, heads)
     if len(placement.names) > 1:
-        return f"**dict(zip({placement.names!r}, {value}))"
+        return _split(placement, weights)
+    value = placed(placement, weights, heads)
     if "{}" not in placement.target:
         return f"{placement.target!r}: {value}"
     name, count = placement.target.replace("{}", "{i}"), heads or "heads"

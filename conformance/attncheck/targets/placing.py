@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from attncheck.model.case import Scalar
+from attncheck.targets.rephrasing import gradient_of, is_rephrased, rephrased
 
 # The number of one of several alike, such as branches.
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
@@ -19,11 +20,11 @@ class Placement:
     """One tensor of the target, made of one or more of the reference.
 
     `pattern` is an einops pattern over the reference's tensor, or over several of them stacked
-    along a first axis `r`; empty for a plain copy, "cat" for tensors one after the
-    other, "columns" for matrices side by side, "columns turned" for these transposed, "flip" before a pattern for a first axis
-    that runs backwards. In it,
-    `h` is the number of heads. `target` may hold "{}" for one tensor per head, or several names with "|"
-    between them: then the first axis of the pattern's result counts these tensors.
+    along a first axis `r`; empty for a plain copy, "cat" for tensors one after the other, "columns" for
+    matrices side by side, either with "turned" behind it for the whole transposed, "flip" before a pattern
+    for a first axis that runs backwards, or one of `rephrasing` for a number that is learned in another
+    form. In it, `h` is the number of heads. `target` may hold "{}" for one tensor per head, or several
+    names with "|" between them: then each takes as many of the rows as it has, by the pattern.
     """
 
     target: str
@@ -43,8 +44,7 @@ class Placement:
         self, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
     ) -> None:
         """Copy the reference's tensors into the target's. Raises ValueError if sizes differ."""
-        arranged = self._arranged([parameters[role] for role in self.roles], names)
-        for name, part in self._parts(arranged):
+        for name, part in self._parts([parameters[role] for role in self.roles], own, names):
             mine = own[name]
             if mine.numel() == 0 and part.numel():
                 raise ValueError(f"{name} has no numbers at these sizes: its shape is {tuple(mine.shape)}")
@@ -56,30 +56,55 @@ class Placement:
         self, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]
     ) -> dict[str, Tensor | None]:
         """The gradients of the target's tensors as gradients of the reference's."""
+        if is_rephrased(self.pattern):
+            (role,), gradient = self.roles, own[self.target].grad
+            return {role: None if gradient is None else gradient_of(self.pattern, parameters[role], gradient)}
         # Sending each element's number through the pattern tells where it went.
         counts = [parameters[role].numel() for role in self.roles]
         numbers = torch.split(torch.arange(sum(counts), dtype=torch.float64), counts)
         shaped = [n.reshape(parameters[r].shape) for n, r in zip(numbers, self.roles, strict=True)]
-        arranged = self._arranged(shaped, names)
         given: list[Tensor] = []
-        for name, _ in self._parts(arranged):
+        places: list[Tensor] = []
+        for name, part in self._parts(shaped, own, names):
             gradient = own[name].grad
             if gradient is None:
                 return dict.fromkeys(self.roles)
             given.append(gradient.flatten())
+            places.append(part.flatten().long())
         together = torch.cat(given)
         home = torch.empty_like(together)
-        home[arranged.flatten().long().to(home.device)] = together
+        home[torch.cat(places).to(home.device)] = together
         parts = torch.split(home, counts)
         return {r: p.reshape(parameters[r].shape) for r, p in zip(self.roles, parts, strict=True)}
 
+    def _parts(
+        self, tensors: list[Tensor], own: Mapping[str, Tensor], names: Mapping[str, Scalar]
+    ) -> list[tuple[str, Tensor]]:
+        """What goes into each of the target's tensors."""
+        if len(self.names) > 1:
+            (whole,) = tensors
+            while whole.shape[0] == 1:
+                whole = whole[0]
+            counts = [own[name].numel() // whole[0].numel() for name in self.names]
+            if sum(counts) != len(whole):
+                raise ValueError(f"{', '.join(self.names)} have {sum(counts)} rows, expected {len(whole)}")
+            split = zip(self.names, torch.split(whole, counts), strict=True)
+            return [(name, self._arranged([rows], names)) for name, rows in split]
+        arranged = self._arranged(tensors, names)
+        if "{}" not in self.target:
+            return [(self.target, arranged)]
+        return [(self.target.format(i), part) for i, part in enumerate(arranged.unbind(0))]
+
     def _arranged(self, tensors: list[Tensor], names: Mapping[str, Scalar]) -> Tensor:
-        if self.pattern == "cat":
-            return torch.cat(tensors)
+        if self.pattern.startswith("cat"):
+            joined = torch.cat(tensors)
+            return joined.T if self.pattern.endswith("turned") else joined
         if self.pattern.startswith("columns"):
             joined = torch.cat(tensors, dim=1)
             return joined.T if self.pattern.endswith("turned") else joined
         tensor = torch.stack(tensors) if len(tensors) > 1 else tensors[0]
+        if is_rephrased(self.pattern):
+            return rephrased(self.pattern, tensor)
         pattern = self.pattern.removeprefix("flip")
         if pattern != self.pattern:
             tensor = tensor.flip(0)
@@ -87,13 +112,6 @@ class Placement:
             return tensor
         needs_heads = "h" in pattern.replace("(", " ").replace(")", " ").split()
         return rearrange(tensor, pattern.strip(), **({"h": int(str(names["heads"]))} if needs_heads else {}))
-
-    def _parts(self, arranged: Tensor) -> list[tuple[str, Tensor]]:
-        if len(self.names) > 1:
-            return list(zip(self.names, arranged.unbind(0), strict=True))
-        if "{}" not in self.target:
-            return [(self.target, arranged)]
-        return [(self.target.format(i), part) for i, part in enumerate(arranged.unbind(0))]
 
 
 def continued(placements: tuple[Placement, ...], parameters: Mapping[str, object]) -> list[Placement]:

@@ -10,6 +10,7 @@ from attncheck.targets.names import (
     CAUSAL,
     CONFIGS,
     FACTORS,
+    HEAD_WIDTHS,
     INNER,
     KERNELS,
     KV_HEADS,
@@ -42,6 +43,7 @@ _MAP = "(height, width)"
 WINDOW = "(height, tokens // height)"
 # The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
 _RESOLUTION = "(height + 1) // 32 * 32"
+_SECOND_SIDES = ("image_width", "img_width", "input_width")
 _RESOLUTIONS = "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
 # How large the pieces are in which a target works, or what it keeps: mistakes show only past them.
 _PIECES = re.compile(
@@ -83,6 +85,9 @@ def _by_size(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
         found.insert(0, (_MAP, -0.1)) if told else found.append((_MAP, 0.2))
     if {"channels", "reduction"} <= set(axes) and "reduced" not in axes:
         found = _squeezed(parameter, found, axes)
+        squeezed = [(_width(axes), 0.9)]
+    else:
+        squeezed = []
     if name in INNER and {"heads", "head_dim"} <= set(axes):
         found.insert(0, ("heads * head_dim", 0.0))
     if required and likely[:1] == ["heads"] and "head" in name:
@@ -94,7 +99,7 @@ def _by_size(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
     if not found and is_count(parameter) and not _PIECES.search(name):
         # A name that tells nothing may be any size all the same, but for those that only a call has.
         built = [axis for axis in axes if axis in constructor_axes(mechanism)]
-        return [(None, 0.0), *((a, 1.0 + 0.1 * i) for i, a in enumerate(built))]
+        return [(None, 0.0), *squeezed, *((a, 1.0 + 0.1 * i) for i, a in enumerate(built))]
     if not (_is_size(parameter) or found[:1] == [(_RATIO, 0.0)]) or not found:
         return [(None, 0.0)]
     return [*found[:2], (None, 0.6)]
@@ -129,10 +134,14 @@ def _by_meaning(
         return ("height" if name in SIDES else "tokens // height"), None
     if name in KERNELS and "branches" in axes:
         return "list(range(3, 3 + 2 * branches, 2))", 0.5
-    if name in BLOCKS and mechanism.id == "modified_resnet":
+    if mechanism.id == "modified_resnet" and (name in BLOCKS or _counts_four(parameter)):
         return "(2, 3, 1, 1)", None
+    if mechanism.id == "modified_resnet" and name in _SECOND_SIDES:
+        return _RESOLUTION.replace("height", "width"), None
     if name in RESOLUTIONS and mechanism.id == "modified_resnet":
         return _RESOLUTION, None
+    if name in HEAD_WIDTHS and "heads" in axes and "head_dim" not in axes:
+        return f"{'channels' if 'channels' in axes else 'model_dim'} // heads", 0.5
     if name in FACTORS and "head_dim" in axes and default is not None:
         return FACTORS[name], 0.2
     if name in SOFT_CAP and "soft_cap" in options:
@@ -165,11 +174,19 @@ def _squeezed(parameter: inspect.Parameter, found: Choices, axes: tuple[str, ...
     if isinstance(parameter.default, float) and 0 < parameter.default < 1:
         return [(_RATIO, 0.0)] if "reduction" in meanings else []
     if "reduced" in meanings and "channels" not in meanings:
-        bounded = "max(channels // reduction, least_reduced)"
         # A squeeze is a width, or what the channels are divided by.
         ratio = [("reduction", 0.4)] if name == "squeeze" else []
-        return [(bounded if "least_reduced" in axes else "channels // reduction", 0.0), *ratio, *found]
+        return [(_width(axes), 0.0), *ratio, *found]
+    if "reduced" in meanings and is_count(parameter):
+        # As wide as the channels is what comes first in a signature, and has no default.
+        return [(_width(axes), 0.0), *found]
     return found
+
+
+def _width(axes: tuple[str, ...]) -> str:
+    """The squeezed width: of the channels that a gate stands behind."""
+    squeezed = f"{'out_channels' if 'out_channels' in axes else 'channels'} // reduction"
+    return f"max({squeezed}, least_reduced)" if "least_reduced" in axes else squeezed
 
 
 def _is_size(parameter: inspect.Parameter) -> bool:
@@ -180,6 +197,12 @@ def _is_pair(parameter: inspect.Parameter) -> bool:
     """Whether an argument's default is two whole numbers."""
     default = parameter.default
     return isinstance(default, (tuple, list)) and [type(n) for n in default] == [int, int]
+
+
+def _counts_four(parameter: inspect.Parameter) -> bool:
+    """Whether an argument's default are four whole numbers, as of the blocks in each stage."""
+    default = parameter.default
+    return isinstance(default, (tuple, list)) and [type(n) for n in default] == [int] * 4
 
 
 def is_count(parameter: inspect.Parameter) -> bool:

@@ -70,9 +70,7 @@ class SelectiveKernel(nn.Module):
         self.reduced = max(channels // reduction, least_reduced)
         self.conv = nn.ModuleList(self._branch(1 + i, dilated=dilated, bias=bias) for i in range(branches))
         self.norm = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(branches))
-        # Batch norm takes away whatever bias the layer before it adds.
-        squeeze_bias = gate_bias and gate == "affine"
-        self.squeeze = nn.Linear(channels, self.reduced, bias=squeeze_bias)
+        self.squeeze = nn.Linear(channels, self.reduced, bias=gate_bias)
         self.squeeze_norm = nn.BatchNorm1d(self.reduced) if gate == "normalised" else None
         self.excite = nn.ModuleList(
             nn.Linear(self.reduced, channels, bias=gate_bias) for _ in range(branches)

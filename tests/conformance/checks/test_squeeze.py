@@ -4,6 +4,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from attncheck.engine.request import Request
 from attncheck.engine.run import run
@@ -24,6 +26,32 @@ class SELayer(nn.Module):
         gate = self.excite(torch.relu(self.squeeze(x.mean((2, 3))))).sigmoid()
         return x * gate[..., None, None]
 """
+
+
+class OneUnit(nn.Module):
+    """A gate without biases whose least is one unit, which sleeps for half of all inputs."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.squeeze = nn.Parameter(torch.randn(hidden, channels))
+        self.excite = nn.Parameter(torch.randn(channels, hidden))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(x.mean((2, 3)) @ self.squeeze.mT)
+        return x * (hidden @ self.excite.mT).sigmoid()[..., None, None]
+
+
+@pytest.mark.parametrize("seed", [32, 36, 46, 62, 108])
+def test_a_unit_that_sleeps_for_some_inputs_is_a_unit(seed: int) -> None:
+    torch.manual_seed(seed)
+    request = Request(
+        OneUnit, "squeeze_excitation", checks=("gate_keeps_a_unit",), seed=seed, explain=False, isolate=False
+    )
+
+    report = run(request)
+
+    assert [v.outcome for v in report.verdicts if v.check == "gate_keeps_a_unit"] == ["passed"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What is the adapter's fault is told apart from what is the target's."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +14,10 @@ from attncheck.model.case import Case, Scalar
 from attncheck.targets import search
 from attncheck.targets.adapter import Reference
 from attncheck.targets.bench import Bench
-from attncheck.targets.found import Configuration
+from attncheck.targets.found import Argument, Configuration, Found
+from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.subject import Subject
+from attncheck.targets.trying import case_for
 from attnref.catalogue import BY_ID
 
 
@@ -59,6 +62,38 @@ def test_an_attribute_that_the_target_itself_lacks_is_a_finding(target: type[nn.
     report = run(target, mechanism="scaled_dot_product", isolate=False, seed=1, budget="quick")
 
     assert report.exit_code == 1
+
+
+class NormedByHand(nn.Module):
+    """A norm of the batch whose statistics go by a name of their own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen.lerp_(x.mean((0, 2, 3)), 0.5)
+        return x - self.seen[:, None, None]
+
+
+def test_what_training_moves_is_not_handed_on_to_the_next_question() -> None:
+    """Weights that cannot be matched are not loaded anew, and statistics would be what earlier questions left."""
+    found = Found(
+        "channel_self", "NormedByHand", {"x": ("x",)}, (Argument("x", "x"),), arguments={"channels": "channels"}
+    )
+    bench = Bench(FoundAdapter(replace(found, loads=False), NormedByHand))
+    subject = Subject(bench.adapter.mechanism, bench.adapter.interface)
+    case = case_for(found, bench.adapter.mechanism, {})
+    assert case is not None
+    ask = subject.ask(case)
+
+    before = bench.perform(ask)
+    trained = bench.perform(replace(ask, train=True))
+    after = bench.perform(ask)
+
+    assert not torch.equal(trained.out, before.out)
+    assert torch.equal(after.out, before.out)
 
 
 class GivesTooLittle(Reference):

@@ -115,6 +115,40 @@ def test_an_input_that_is_named_and_never_looked_at_is_a_finding(target: type, o
     assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == outcome
 
 
+class Packed(nn.Module):
+    """One weight for queries, keys and values, which may all be one tensor or apart."""
+
+    def __init__(self, embed_dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.heads = num_heads
+        self.in_proj = nn.Linear(embed_dim, 3 * embed_dim)
+        self.out_proj = nn.Linear(embed_dim, embed_dim)
+
+    def valued(self, key: Tensor, value: Tensor) -> Tensor:
+        return value
+
+    def forward(self, query: Tensor, key: Tensor | None = None, value: Tensor | None = None) -> Tensor:
+        key = query if key is None else key
+        value = key if value is None else value
+        weights, biases = self.in_proj.weight.chunk(3), self.in_proj.bias.chunk(3)
+        given = zip((query, key, self.valued(key, value)), weights, biases, strict=True)
+        q, k, v = (linear(*each).unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in given)
+        out = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1) @ v
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+class ValuesOfKeys(Packed):
+    def valued(self, key: Tensor, value: Tensor) -> Tensor:
+        return key
+
+
+@pytest.mark.parametrize(("target", "outcome"), [(Packed, "passed"), (ValuesOfKeys, "failed")])
+def test_one_of_two_optional_inputs_that_is_ignored_is_a_finding(target: type, outcome: str) -> None:
+    report = run(target, mechanism="multi_head", isolate=False, seed=1, checks=("matches_the_reference",))
+
+    assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == outcome
+
+
 def test_a_bias_that_only_one_value_of_an_option_brings_may_be_lacking() -> None:
     # The affine gate of the reference has a bias more than its normalised one, if it has biases at all.
     report = run(

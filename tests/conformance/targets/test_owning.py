@@ -11,8 +11,9 @@ import attncheck
 from attncheck.model.errors import NoAdapterError, UsageError
 from attncheck.targets.discover import discover
 from attncheck.targets.found import Found
+from attncheck.targets.handing import ways_to_own
 from attncheck.targets.opening import find_for
-from attncheck.targets.owning import owning, reached, ways_to_own
+from attncheck.targets.owning import owning, reached
 from attnref.catalogue import BY_ID, MECHANISMS
 
 
@@ -87,9 +88,76 @@ def by_entries(x: Tensor, y: Tensor, params: dict[str, Tensor]) -> Tensor:
     return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
 
 
+def by_heads(
+    q: Tensor, k: Tensor, v: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, w_o: Tensor, b_q: Tensor
+) -> Tensor:  # heads first, as published
+    q, k, v = (torch.einsum("bnd,hdk->bhnk", t, w) for t, w in ((q, w_q), (k, w_k), (v, w_v)))
+    scores = (q + b_q[:, None]) @ k.mT / w_q.shape[-1] ** 0.5
+    return torch.einsum("bhnv,hvo->bno", scores.softmax(-1) @ v, w_o)
+
+
+def in_one(x: Tensor, context: Tensor, w_q: Tensor, w_kv: Tensor) -> Tensor:
+    q, (k, v) = linear(x, w_q), linear(context, w_kv).chunk(2, -1)
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+
+
+def in_one_turned(x: Tensor, context: Tensor, w_q: Tensor, w_kv: Tensor) -> Tensor:
+    return in_one(x, context, w_q.mT, w_kv.mT)
+
+
+def all_in_one(
+    query: Tensor, key: Tensor, value: Tensor, num_heads: int, in_proj_weight: Tensor,
+    in_proj_bias: Tensor | None = None, out_proj_weight: Tensor | None = None, out_proj_bias: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    weights, biases = in_proj_weight.chunk(3), (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
+    given = zip((query, key, value), weights, biases, strict=True)
+    q, k, v = (linear(*each).unflatten(-1, (num_heads, -1)).transpose(1, 2) for each in given)
+    out = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+    out = out.transpose(1, 2).flatten(2)
+    return out if out_proj_weight is None else linear(out, out_proj_weight, out_proj_bias)
+
+
+def gated(x: Tensor, fc1: Tensor, fc2: Tensor) -> Tensor:  # kernels of one pixel
+    descriptors = (x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True))
+    return x * sum(conv2d(conv2d(each, fc1).relu(), fc2) for each in descriptors).sigmoid()
+
+
+def gated_twice(x: Tensor, fc1: Tensor, fc2: Tensor) -> Tensor:
+    descriptors = (x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True))
+    return x * sum(conv2d(conv2d(each, fc1).relu(), fc2).sigmoid() for each in descriptors)
+
+
+def with_biases(x: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    hidden = linear(x.mean((2, 3)), weights["w0"], weights["b0"]).relu()
+    return x * linear(hidden, weights["w1"], weights["b1"]).sigmoid()[:, :, None, None]
+
+
+def over_windows(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    seen = torch.stack([x.mean(1), x.amax(1)], 1)
+    return x * conv2d(seen, kernel, bias, padding=kernel.shape[-1] // 2).sigmoid()
+
+
+def over_time(signal: Tensor, w_theta: Tensor, w_phi: Tensor, w_g: Tensor, w_out: Tensor) -> Tensor:
+    q, k, v = w_theta @ signal, w_phi @ signal, w_g @ signal
+    return signal + w_out @ (v @ (q.mT @ k).softmax(-1).mT)
+
+
 @pytest.mark.parametrize(
     ("function", "mechanism", "owned"),
     [
+        (by_heads, "multi_head", {"w_q": "query.weight.hid", "w_k": "key.weight.hid", "w_v": "value.weight.hid",
+                                  "w_o": "output.weight.hdo", "b_q": "query.bias.hd"}),
+        (in_one, "cross", {"w_q": "query.weight", "w_kv": "key.weight+value.weight"}),
+        (in_one_turned, "cross", {"w_q": "query.weight.T", "w_kv": "key.weight+value.weight.T"}),
+        (all_in_one, "multi_head", {"in_proj_weight": "query.weight+key.weight+value.weight",
+                                    "in_proj_bias": "query.bias+key.bias+value.bias", "num_heads": "heads",
+                                    "out_proj_weight": "output.weight", "out_proj_bias": "output.bias"}),
+        (gated, "cbam_channel", {"fc1": "squeeze.weight.kernel", "fc2": "excite.weight.kernel"}),
+        (with_biases, "squeeze_excitation", {"weights.w0": "squeeze.weight", "weights.w1": "excite.weight",
+                                             "weights.b0": "squeeze.bias", "weights.b1": "excite.bias"}),
+        (over_windows, "cbam_spatial", {"kernel": "conv.weight", "bias": "conv.bias"}),
+        (over_time, "non_local", {"w_theta": "query.weight.flat", "w_phi": "key.weight.flat",
+                                  "w_g": "value.weight.flat", "w_out": "output.weight.flat"}),
         (additive, "additive", {"w_q": "query.weight", "w_k": "key.weight", "w_v": "score.weight.flat"}),
         (turned, "cross", {"wk": "key.weight.T", "wq": "query.weight.T", "wv": "value.weight.T"}),
         (spelled_out, "cross", {"w_query": "query.weight.T", "w_key": "key.weight.T", "w_value": "value.weight.T"}),
@@ -160,6 +228,12 @@ def test_a_mistake_of_such_a_function_is_found() -> None:
         return (q @ k.mT).softmax(-1) @ (y @ wv)
 
     report = attncheck.run(values_of_keys, mechanism="cross", budget="quick", seed=1)
+
+    assert "matches_the_reference" in [v.check for v in report.verdicts if v.outcome == "failed"]
+
+
+def test_a_mistake_of_a_function_that_takes_kernels_is_found() -> None:
+    report = attncheck.run(gated_twice, mechanism="cbam_channel", budget="quick", seed=1)
 
     assert "matches_the_reference" in [v.check for v in report.verdicts if v.outcome == "failed"]
 

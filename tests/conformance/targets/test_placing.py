@@ -24,7 +24,8 @@ PLACEMENTS = [
     (Placement("w", ROLES, "r (h d) i -> i (h d r)"), (7, 18)),
     (Placement("w", ROLES, "cat"), (18, 7)),
     (Placement("w.{}", ROLES[:1], "(h d) i -> h d i"), (2, 7)),
-    (Placement("a|b", ROLES[:2], "r o i -> r (o i)"), (42,)),
+    (Placement("a|b", ROLES[:1]), (3, 7)),
+    (Placement("a|b", ROLES[:1], "o i -> i o"), (7, 3)),
 ]
 
 

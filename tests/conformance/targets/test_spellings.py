@@ -1,5 +1,6 @@
 """How sizes, tables and kernels are spelled: each spelling is found, and what it says is right."""
 
+import inspect
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -9,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import softmax, unfold
 
 from attncheck.targets import search
+from attncheck.targets.adapter import constructor_axes
 from attncheck.targets.constructing import constructions
 from attncheck.targets.discover import discover
 from attncheck.targets.found import Found
+from attncheck.targets.wanting import choices_for
 from attnref.catalogue import BY_ID
 
 
@@ -131,6 +134,46 @@ class VectorForEachMap(nn.Module):
         return x * scores.sigmoid().reshape(x.shape[0], 1, *x.shape[2:])
 
 
+class PositionsInTwo(nn.Module):
+    """Pooling whose mean and pixels have positions of their own, and whose heads are told by their width."""
+
+    def __init__(self, spatial_dim: int, embed_dim: int, num_heads_channels: int, output_dim: int) -> None:
+        super().__init__()
+        self.width = num_heads_channels
+        self.of_mean = nn.Parameter(torch.randn(embed_dim))
+        self.of_map = nn.Parameter(torch.randn(embed_dim, spatial_dim, spatial_dim))
+        self.qkv = nn.Conv1d(embed_dim, 3 * embed_dim, 1)
+        self.proj = nn.Linear(embed_dim, output_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((2, 3)) + self.of_mean
+        tokens = torch.cat([mean[:, :, None], (x + self.of_map).flatten(2)], 2)
+        q, k, v = (t.unflatten(1, (-1, self.width)) for t in self.qkv(tokens).chunk(3, 1))
+        weights = softmax(q[..., :1].mT @ k * self.width**-0.5, -1)
+        return self.proj((v @ weights.mT).flatten(1))
+
+
+class SelectiveOfOneWidth(nn.Module):
+    """Full kernels, a bias before the norm of the gate, and a gate as wide for any number of channels."""
+
+    def __init__(self, planes: int, M: int = 2) -> None:  # as papers call it
+        super().__init__()
+        self.split = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(planes, planes, 3 + 2 * i, padding=1 + i), nn.BatchNorm2d(planes), nn.ReLU()
+            )
+            for i in range(M)
+        )
+        self.fuse = nn.Sequential(nn.Linear(planes, 6), nn.BatchNorm1d(6), nn.ReLU())
+        self.select = nn.ModuleList(nn.Linear(6, planes, bias=False) for _ in range(M))
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = torch.stack([branch(x) for branch in self.split])
+        z = self.fuse(branches.sum(0).mean((2, 3)))
+        weights = softmax(torch.stack([layer(z) for layer in self.select]), 0)
+        return (weights[..., None, None] * branches).sum(0)
+
+
 class Concatenated(nn.Module):
     """One weight for queries above keys, as a matrix from features to hidden units."""
 
@@ -222,6 +265,8 @@ class InBlocks(nn.Module):
         (CalledABias, "relative_position"),
         (TablesInAList, "relative_position"),
         (SquareWindow, "relative_position"),
+        (PositionsInTwo, "attention_pool"),
+        (SelectiveOfOneWidth, "selective_kernel"),
         (Unfolded, "cbam_spatial"),
         (KernelForEachMap, "cbam_spatial"),
         (VectorForEachMap, "cbam_spatial"),
@@ -232,6 +277,37 @@ class InBlocks(nn.Module):
 )
 def test_a_right_one_is_verified_however_it_is_spelled(target: type[nn.Module], mechanism: str) -> None:
     assert found(target, mechanism).certainty == "verified"
+
+
+def test_a_width_that_no_number_of_channels_makes_greater_is_told_so() -> None:
+    derived = found(SelectiveOfOneWidth, "selective_kernel").derived
+
+    assert (derived["reduction"], derived["least_reduced"]) == ("channels + 1", "6")
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "argument", "default", "expression"),
+    [
+        ("modified_resnet", "stage_blocks", inspect.Parameter.empty, "(2, 3, 1, 1)"),
+        ("modified_resnet", "anything", (3, 4, 6, 3), "(2, 3, 1, 1)"),
+        ("modified_resnet", "image_width", 224, "(width + 1) // 32 * 32"),
+        ("modified_resnet", "n_width", 64, "hidden"),
+        ("attention_pool", "num_heads_channels", inspect.Parameter.empty, "channels // heads"),
+        ("relative_position", "dim_head", 64, "model_dim // heads"),
+        ("cbam_block", "hidden", 4, "out_channels // reduction"),
+        ("selective_kernel", "d", 8, "max(channels // reduction, least_reduced)"),
+        ("selective_kernel", "num_kernels", 2, "branches"),
+        ("cross", "v_out", None, "v_dim"),
+    ],
+)
+def test_an_argument_wants_what_its_name_and_default_say(
+    mechanism: str, argument: str, default: object, expression: str
+) -> None:
+    parameter = inspect.Parameter(argument, inspect.Parameter.KEYWORD_ONLY, default=default)
+
+    likeliest = choices_for(parameter, BY_ID[mechanism], constructor_axes(BY_ID[mechanism]))[0][0]
+
+    assert likeliest == expression
 
 
 def test_a_width_that_may_be_told_is_told_though_the_target_is_right_without() -> None:
