@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from attncheck.report.jsonl import load as load
     from attncheck.targets.frameworks.crossing import bridged as bridged
     from attncheck.targets.owning import owning as owning
+    from attncheck.targets.projecting import projecting as projecting
 
 _HOMES = {
     "Case": "attncheck.model.case",
@@ -29,6 +30,7 @@ _HOMES = {
     "conforms": "attncheck.pytest_plugin",
     "load": "attncheck.report.jsonl",
     "owning": "attncheck.targets.owning",
+    "projecting": "attncheck.targets.projecting",
     "run": "attncheck._api",
 }
 

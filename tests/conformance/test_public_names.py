@@ -24,6 +24,7 @@ PUBLIC = [
     "conforms",
     "load",
     "owning",
+    "projecting",
     "run",
 ]
 

@@ -131,9 +131,9 @@ def depends_on_table(subject: Subject, case: Case) -> Trial:
 
 
 def _has_a_table(subject: Subject) -> str | None:
-    if subject.mechanism.id == "relative_position":
-        return None
-    return f"{subject.mechanism.id} has no table of offsets"
+    if subject.mechanism.id != "relative_position":
+        return f"{subject.mechanism.id} has no table of offsets"
+    return None if subject.interface.is_module else "a function is handed a table of its length"
 
 
 @check(

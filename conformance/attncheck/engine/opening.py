@@ -18,7 +18,7 @@ from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.frameworks.bridges import dtypes_of
 from attncheck.targets.opening import find_for
-from attncheck.targets.owning import reached
+from attncheck.targets.projecting import reached
 from attncheck.targets.subject import Subject
 from attnref import Mechanism
 

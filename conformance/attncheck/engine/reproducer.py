@@ -26,6 +26,7 @@ def reproducer(check: Check, opened: Opened, finding: Finding, target: object) -
         found is None
         or found.framework
         or found.owned
+        or found.core
         or not isinstance(target, str)
         or opened.subject.device != "cpu"
     ):

@@ -87,9 +87,14 @@ def _patterns(
         yield from ((pattern, -0.1) for pattern in rephrasings(name))
     if wanted[0] == "table" and len(shape) == 2:
         # Offsets may be counted from either end: how the table is laid out is no meaning.
-        if mine == shape:
+        # Those of a window may have an axis each.
+        if mine[-1] == shape[1] and elements(mine[:-1]) == shape[0]:
+            if mine != shape:
+                yield "", 0.0
             yield "flip", 0.5
-        elif mine == shape[::-1]:
+        elif mine[0] == shape[1] and elements(mine[1:]) == shape[0]:
+            if mine != shape[::-1]:
+                yield "o i -> i o", 0.0
             yield "flip o i -> i o", 0.5
     kernel = len(mine) > 2 and mine[-1] == 1
     if len(shape) == 2 and not kernel and squeezed(mine) == squeezed(shape[::-1]):

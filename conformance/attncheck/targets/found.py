@@ -58,6 +58,7 @@ class Found:
     unprojected sizes at which it has no output layer, as a condition
     framework   the framework of a target that is not torch's
     owned       arguments of a function that are weights of the reference, or sizes -> which
+    core        whether it attends between projections that are not its own
     mapped      leading axes over which such a target is called one by one
     switches    options of the reference -> (argument, value expression) of the call
     """
@@ -103,6 +104,7 @@ class Found:
     framework: str = ""
     mapped: int = 0
     owned: Mapping[str, str] = field(default_factory=dict)
+    core: bool = False
 
     def handed(self, mask: Tensor, batch: int) -> list[tuple[MaskForm, Tensor]]:
         """How a mask is handed over: what hides keys from every query goes to the argument, or in the form, for that.

@@ -65,7 +65,8 @@ class FoundAdapter:
             lacking=found.lacking,
             ranks=found.ranks,
             also=found.also,
-            is_module=found.is_class,
+            # What is handed its weights is a function, whoever owns them.
+            is_module=found.is_class and not found.owned,
             gives=("out", "weights") if found.weights is not None else ("out",),
             varies={role: mask.varies} if mask and not mask.lower else {},
             maskings=mask.maskings if mask else (),

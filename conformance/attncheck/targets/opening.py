@@ -18,7 +18,7 @@ from attncheck.targets.frameworks.recognising import crossings
 from attncheck.targets.frameworks.tying import with_equal_widths
 from attncheck.targets.handing import found_owning, with_width
 from attncheck.targets.loading import load
-from attncheck.targets.owning import reached
+from attncheck.targets.projecting import found_projecting, reached
 from attncheck.targets.pruning import pruned
 from attncheck.targets.recognising import likely_mechanisms
 from attncheck.targets.trying import runs
@@ -125,7 +125,7 @@ def _discovered(
     try:
         return with_width(seek(target), target, mechanism, seek)
     except NoAdapterError:
-        found = found_owning(target, mechanism, seek)
+        found = found_owning(target, mechanism, seek) or found_projecting(target, mechanism, seek)
         if found is None:
             raise
         return found

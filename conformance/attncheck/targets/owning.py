@@ -15,7 +15,6 @@ from attncheck.targets.adapter import constructor_axes, parameter_shapes
 from attncheck.targets.calling import parameters_of
 from attncheck.targets.configuring import entries_read
 from attncheck.targets.found import Found
-from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.layers import Shape
 from attncheck.targets.trying import SIZE_SETS, case_for
 from attnref import Mechanism
@@ -100,7 +99,11 @@ def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[n
 
     # What is not told how many heads there are has one.
     headed = any(expression.endswith(_HEADED) for expression in owned.values())
+    # A table has a column for each, and what is not told the height of a window takes sequences.
+    table = any(expression.startswith("table") for expression in owned.values())
+    headed = headed or table
     unsaid = {"heads": 1} if "heads" not in owned.values() and not headed else {}
+    unsaid |= {"height": 1} if table and "height" not in owned.values() else {}
     # A bias without which there is no call is always there.
     handed = _required(function)
     biases = [argument for argument, expression in owned.items() if expression.endswith("bias")]
@@ -157,10 +160,3 @@ def usual_shapes(mechanism: Mechanism, larger: str = "") -> dict[str, tuple[int,
         # What is odd stays odd.
         sizes[larger] = 3 * case.sizes[larger]
     return parameter_shapes(mechanism, sizes)
-
-
-def reached(target: Any, found: Found) -> Any:
-    """The target as the module or function of torch that an adapter calls."""
-    if found.owned:
-        return owning(target, found.mechanism, **found.owned)
-    return crossed(target, found.framework, found.mapped)

@@ -48,6 +48,9 @@ def rendered(found: Found, target: str) -> str:
         owned = ", ".join(f'{argument}="{parameter}"' for argument, parameter in found.owned.items())
         third += ["import attncheck"]
         imports = [*imports, f'{name} = attncheck.owning({name}, "{found.mechanism}", {owned})']
+    if found.core:
+        third += [] if "import attncheck" in third else ["import attncheck"]
+        imports = [*imports, f"{name} = attncheck.projecting({name})"]
     blocks = [f'"""How {found.qualname} is built and called as {found.mechanism}, as attncheck found it."""']
     blocks += ["\n".join(block) for block in (head, third, imports) if block]
     return "\n\n".join(blocks) + f"\n\n\n{text}\n"
@@ -77,7 +80,7 @@ def _attributes(found: Found) -> list[str]:
             stated["prefixes_only"] = True
     if found.weights is not None:
         stated["gives_weights"] = True
-    if not found.is_class:
+    if not found.is_class or found.owned:
         stated["is_module"] = False
     return [f"    {name} = {_quoted(value)}" for name, value in stated.items()]
 

@@ -80,7 +80,11 @@ class NormedByHand(nn.Module):
 def test_what_training_moves_is_not_handed_on_to_the_next_question() -> None:
     """Weights that cannot be matched are not loaded anew, and statistics would be what earlier questions left."""
     found = Found(
-        "channel_self", "NormedByHand", {"x": ("x",)}, (Argument("x", "x"),), arguments={"channels": "channels"}
+        "channel_self",
+        "NormedByHand",
+        {"x": ("x",)},
+        (Argument("x", "x"),),
+        arguments={"channels": "channels"},
     )
     bench = Bench(FoundAdapter(replace(found, loads=False), NormedByHand))
     subject = Subject(bench.adapter.mechanism, bench.adapter.interface)

@@ -13,7 +13,8 @@ from attncheck.targets.discover import discover
 from attncheck.targets.found import Found
 from attncheck.targets.handing import ways_to_own
 from attncheck.targets.opening import find_for
-from attncheck.targets.owning import owning, reached
+from attncheck.targets.owning import owning
+from attncheck.targets.projecting import reached
 from attnref.catalogue import BY_ID, MECHANISMS
 
 

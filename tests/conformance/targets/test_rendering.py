@@ -11,7 +11,7 @@ from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.loading import load
 from attncheck.targets.opening import find_for
-from attncheck.targets.owning import reached
+from attncheck.targets.projecting import reached
 from attncheck.targets.pruning import pruned
 from attncheck.targets.rendering import rendered
 from attncheck.targets.subject import Subject
