@@ -5,7 +5,6 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 from attncheck.model.case import Scalar
@@ -30,6 +29,7 @@ _BIAS = re.compile(r"bias|^b_|^b[a-z]{0,3}\d*$|_b\d*$")
 _LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
 # What is called so is these layers, one behind the other.
 _TOGETHER = {"qkv": ("query", "key", "value"), "in_proj": ("query", "key", "value"), "kv": ("key", "value")}
+# Sizes that are one where such a weight is cut into equal parts.
 _EQUAL: tuple[Mapping[str, str], ...] = (
     {"v_dim": "head_dim"},
     {"v_dim": "head_dim", "key_size": "query_size", "value_size": "query_size"},
@@ -74,31 +74,37 @@ def _ways_with(
     named |= _named(biases, [n for n in parameters if n.endswith("bias")])
     if not weights or len(named) < len(weights):
         return
-    axes = subject_of(Found(mechanism.id, "", {}, ()), mechanism).axes
-    forms = [_forms_of(name, parameters[name.partition("+")[0]], axes) for name in named.values()]
-    matrices = [len(parameters[name.partition("+")[0]]) > 1 for name in named.values()]
-    # Few people mix forms.
-    every = sorted(
-        itertools.islice(itertools.product(*forms), _EVERY),
-        key=lambda chosen: len({*itertools.compress(chosen, matrices)} - {*OUT_OF_HEADS}),
-    )
-    possible = [
-        {a: name + form for (a, name), form in zip(named.items(), chosen, strict=True)} | sizes
-        for chosen in every[:_MOST]
-    ]
+    possible = [owned | sizes for owned in _expressions(named, parameters, mechanism)]
     # A mistake in sizes shows where these differ, so they follow from each other only where they must.
     apart = _apart(mechanism, "+".join(named.values()).split("+")) | {*sizes.values()}
-    for tied in (apart, None):
-        ways = list(_returning(function, mechanism, possible, tied))
+    equal = _EQUAL if "v_dim" in apart else ()
+    ties: list[tuple[set[str] | None, Mapping[str, str]]] = [
+        (apart, {}),
+        (None, {}),
+        *((None, e) for e in equal),
+    ]
+    for free, same in ties:
+        ways = list(_returning(function, mechanism, possible, free, same))
         if ways:
             yield from ways
             return
-    for equal in _EQUAL:
-        # Keys and values that are one weight, cut in two halves; queries too.
-        ways = list(_returning(function, mechanism, possible, None, equal)) if "v_dim" in apart else []
-        if ways:
-            yield from ways
-            return
+
+
+def _expressions(
+    named: Mapping[str, str], parameters: Mapping[str, Shape], mechanism: Mechanism
+) -> Iterator[dict[str, str]]:
+    """The parameters that arguments are, in every form, those first in which few forms are mixed."""
+    axes = subject_of(Found(mechanism.id, "", {}, ()), mechanism).axes
+    shapes = {name: parameters[name.partition("+")[0]] for name in named.values()}
+    forms = [_forms_of(name, shapes[name], axes) for name in named.values()]
+    matrices = [len(shapes[name]) > 1 for name in named.values()]
+
+    def variety(chosen: tuple[str, ...]) -> int:
+        return len({*itertools.compress(chosen, matrices)} - {*OUT_OF_HEADS})
+
+    every = sorted(itertools.islice(itertools.product(*forms), _EVERY), key=variety)
+    for chosen in every[:_MOST]:
+        yield {a: name + form for (a, name), form in zip(named.items(), chosen, strict=True)}
 
 
 def _told_apart(function: Any, mechanism: Mechanism) -> tuple[list[str], dict[str, str]]:
@@ -122,7 +128,7 @@ def _told_apart(function: Any, mechanism: Mechanism) -> tuple[list[str], dict[st
         size = next((axis for axis in axes_for(name) if axis in axes), None)
         if size is not None and (required or isinstance(parameter.default, int)):
             sizes[name] = size
-        elif required or ((parameter.default is None and _WEIGHT.search(name.lower())) or _is_bias(name)):
+        elif required or (parameter.default is None and (_WEIGHT.search(name.lower()) or _is_bias(name))):
             weights.append(name)
     return weights, sizes
 
@@ -187,7 +193,7 @@ def _returning(
     mechanism: Mechanism,
     possible: list[dict[str, str]],
     apart: set[str] | None,
-    equal: Mapping[str, str] = MappingProxyType({}),
+    equal: Mapping[str, str],
 ) -> Iterator[Way]:
     """Of these ways those in which some call returns, where these sizes are apart, or each follows that can.
 
