@@ -29,7 +29,7 @@ def hands_on(target: Callable[..., Any], argument: str) -> bool:
 def offered(target: Callable[..., Any], config: str = "") -> list[inspect.Parameter] | None:
     """What a constructor takes, its own arguments or a configuration's; None if nothing tells.
 
-    Among them are entries of `**options` that it reads, and what the class above takes of those handed on.
+    Among them are entries of `**options` that it reads, and what another class takes of those handed on.
     """
     try:
         own = inspect.signature(target).parameters
@@ -45,16 +45,37 @@ def offered(target: Callable[..., Any], config: str = "") -> list[inspect.Parame
 
 
 def _handed_up(target: Callable[..., Any], options: str) -> list[inspect.Parameter]:
-    """What the class above takes of the `**options` that a constructor hands on to it, and does not say itself."""
+    """What takes the `**options` that a constructor hands on: the class above, or one that keeps settings."""
     for node in ast.walk(_constructor(target)):
         match node:
-            case ast.Call(ast.Attribute(ast.Call(ast.Name("super")), "__init__"), said, named) if any(
+            case ast.Call(called, said, named) if any(
                 k.arg is None and ast.unparse(k.value) == options for k in named
             ):
-                above = _above(target)
-                taken = (offered(above) if above else None) or []
+                taker = _taking(target, called)
+                taken = (offered(taker) if taker else None) or []
                 return [p for p in taken[len(said) :] if p.name not in {k.arg for k in named}]
     return []
+
+
+def _taking(target: Callable[..., Any], called: ast.expr) -> type | None:
+    """The class whose constructor a call in another constructor goes to, where names tell."""
+    match called:
+        case ast.Attribute(ast.Call(ast.Name("super")), "__init__"):
+            return _above(target)
+        case ast.Name(name):
+            known = _names_around(target).get(name)
+            return known if isinstance(known, type) and known is not target else None
+    return None
+
+
+def unpacked(target: Callable[..., Any]) -> set[str]:
+    """Arguments of a constructor that it takes apart into two."""
+    found = set()
+    for node in ast.walk(_constructor(target)):
+        match node:
+            case ast.Assign([ast.Tuple([_, _])], ast.Name(name)):
+                found.add(name)
+    return found
 
 
 def _above(target: Callable[..., Any]) -> type | None:

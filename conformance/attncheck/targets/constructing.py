@@ -14,11 +14,12 @@ from attncheck.targets.configuring import (
     fields_said,
     hands_on,
     offered,
+    unpacked,
     words_read,
 )
 from attncheck.targets.found import DICTIONARY, NAMESPACE
 from attncheck.targets.names import ARGUMENTS, CONFIGS, LENGTHS, ZERO, axes_for, is_dropout
-from attncheck.targets.wanting import CONSTANTS, LONGEST, WINDOW, Choices, choices_for, is_count
+from attncheck.targets.wanting import CONSTANTS, LONGEST, WINDOW, Choices, choices_for, is_count, pair_for
 from attnref import Mechanism
 
 _MOST = 150
@@ -53,6 +54,8 @@ def constructions(
     choices |= {
         name: [(text, 0.0) for text in texts] for name, texts in words_read(target).items() if name in choices
     }
+    pair = pair_for(mechanism, axes)
+    choices |= {name: [(pair, 0.0)] for name in unpacked(target) if pair is not None and name in choices}
     for parameter in parameters:
         if parameter.name == "block_size" and is_count(parameter) and not hands_on(target, parameter.name):
             # What is worked through at a time: the longest there can be is handed to a table or a mask.

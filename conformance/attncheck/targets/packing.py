@@ -14,11 +14,11 @@ def packed(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], heads:
         return
     usual = [r for r in ("query", "key", "value") if r in roles]
     cost = 0.0 if list(roles) == usual else 1.0
-    if not heads:
-        yield from _joined(layer, others, roles, cost)
-        return
     if len(layer.main[1]) == 1:
         yield from _packed_biases(layer, others, roles, cost)
+        return
+    if not heads:
+        yield from _joined(layer, others, roles, cost)
         return
     weights = [other.tensors["weight"][1] for other in others]
     mine = layer.main[1]

@@ -63,6 +63,15 @@ def choices_for(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[
     return _by_size(parameter, mechanism, axes) if told is None else _as_told(parameter, *told)
 
 
+def pair_for(mechanism: Mechanism, axes: tuple[str, ...]) -> str | None:
+    """What an argument wants that is taken apart into two: the sides of what the mechanism is built for."""
+    if mechanism.id == "modified_resnet":
+        return _RESOLUTIONS
+    if "tokens" in axes and any(option.name == "height" for option in mechanism.contract.options):
+        return WINDOW
+    return _MAP if {"height", "width"} <= set(axes) else None
+
+
 def _as_told(parameter: inspect.Parameter, expression: str, cost_of_default: float | None) -> Choices:
     others = _OTHERWISE.get(expression, [])
     if expression == LONGEST and not _AT_MOST.search(parameter.name.lower()):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softmax, unfold
+from torch.nn.functional import linear, softmax, unfold
 
 from attncheck.targets import search
 from attncheck.targets.adapter import constructor_axes
@@ -153,6 +153,62 @@ class PositionsInTwo(nn.Module):
         return self.proj((v @ weights.mT).flatten(1))
 
 
+class TakenApart(nn.Module):
+    """A window whose two sides are one argument, of a name that tells nothing."""
+
+    def __init__(self, heads: int, extent: tuple[int, int], dim: int) -> None:
+        super().__init__()
+        down, across = extent
+        self.heads = heads
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.table = nn.Parameter(torch.randn((2 * down - 1) * (2 * across - 1), heads))
+        rows, columns = torch.meshgrid(torch.arange(down), torch.arange(across), indexing="ij")
+        apart = [p.flatten()[:, None] - p.flatten() + p.max() for p in (rows, columns)]
+        self.register_buffer("index", apart[0] * (2 * across - 1) + apart[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        logits = q @ k.mT * q.shape[-1] ** -0.5 + self.table[self.index].permute(2, 0, 1)
+        return self.proj((softmax(logits, -1) @ v).transpose(1, 2).flatten(2))
+
+
+@dataclass
+class Widths:
+    """What is handed on as it comes."""
+
+    channels: int
+    ratio: int = 4
+
+
+class HandsOn(nn.Module):
+    """A gate whose settings are kept by a class of their own."""
+
+    def __init__(self, **settings: int) -> None:
+        super().__init__()
+        kept = Widths(**settings)
+        self.down = nn.Linear(kept.channels, kept.channels // kept.ratio)
+        self.up = nn.Linear(kept.channels // kept.ratio, kept.channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.up(self.down(x.mean((2, 3))).relu()).sigmoid()[..., None, None]
+
+
+class InOneParameter(nn.Module):
+    """A non-local block over tokens whose projections are one matrix, and their biases one vector."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.in_proj = nn.Parameter(torch.randn(3 * inner, channels))
+        self.in_bias = nn.Parameter(torch.zeros(3 * inner))
+        self.out_proj = nn.Parameter(torch.randn(channels, inner))
+        self.out_bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = linear(x.flatten(2).mT, self.in_proj, self.in_bias).chunk(3, dim=-1)
+        y = linear(softmax(q @ k.mT, -1) @ v, self.out_proj, self.out_bias)
+        return x + y.mT.reshape(x.shape)
+
+
 class SelectiveOfOneWidth(nn.Module):
     """Full kernels, a bias before the norm of the gate, and a gate as wide for any number of channels."""
 
@@ -164,8 +220,8 @@ class SelectiveOfOneWidth(nn.Module):
             )
             for i in range(M)
         )
-        self.fuse = nn.Sequential(nn.Linear(planes, 6), nn.BatchNorm1d(6), nn.ReLU())
-        self.select = nn.ModuleList(nn.Linear(6, planes, bias=False) for _ in range(M))
+        self.fuse = nn.Sequential(nn.Linear(planes, 8), nn.BatchNorm1d(8), nn.ReLU())
+        self.select = nn.ModuleList(nn.Linear(8, planes, bias=False) for _ in range(M))
 
     def forward(self, x: Tensor) -> Tensor:
         branches = torch.stack([branch(x) for branch in self.split])
@@ -266,6 +322,9 @@ class InBlocks(nn.Module):
         (TablesInAList, "relative_position"),
         (SquareWindow, "relative_position"),
         (PositionsInTwo, "attention_pool"),
+        (InOneParameter, "non_local"),
+        (TakenApart, "relative_position"),
+        (HandsOn, "squeeze_excitation"),
         (SelectiveOfOneWidth, "selective_kernel"),
         (Unfolded, "cbam_spatial"),
         (KernelForEachMap, "cbam_spatial"),
@@ -282,7 +341,7 @@ def test_a_right_one_is_verified_however_it_is_spelled(target: type[nn.Module], 
 def test_a_width_that_no_number_of_channels_makes_greater_is_told_so() -> None:
     derived = found(SelectiveOfOneWidth, "selective_kernel").derived
 
-    assert (derived["reduction"], derived["least_reduced"]) == ("channels + 1", "6")
+    assert (derived["reduction"], derived["least_reduced"]) == ("channels + 1", "8")
 
 
 @pytest.mark.parametrize(
