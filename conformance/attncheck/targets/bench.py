@@ -135,7 +135,8 @@ def _statistics_kept(built: Any, ask: Ask) -> Iterator[None]:
     finally:
         with no_grad():
             for name, values in before.items():
-                moved[name].copy_(values)
+                if moved[name].shape == values.shape:
+                    moved[name].copy_(values)
 
 
 def _seed(seed: int, device: str) -> None:

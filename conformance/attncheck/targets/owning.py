@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from attncheck.model.case import Scalar
 from attncheck.model.errors import UsageError
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.sizes import BASE
@@ -97,22 +98,12 @@ def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[n
                 f"{argument}: {mechanism} has no {expression!r}; expected one of {', '.join(known)}"
             )
 
-    # What is not told how many heads there are has one.
-    headed = any(expression.endswith(_HEADED) for expression in owned.values())
-    # A table has a column for each, and what is not told the height of a window takes sequences.
-    table = any(expression.startswith("table") for expression in owned.values())
-    headed = headed or table
-    unsaid = {"heads": 1} if "heads" not in owned.values() and not headed else {}
-    unsaid |= {"height": 1} if table and "height" not in owned.values() else {}
-    # A bias without which there is no call is always there.
-    handed = _required(function)
-    biases = [argument for argument, expression in owned.items() if expression.endswith("bias")]
-    unsaid |= {"bias": True} if handed.intersection(biases) else {}
+    settled = _settled(function, owned)
     usual, wants = usual_shapes(reference), [(e, *parameters_of_expression(e)) for e in owned.values()]
 
     def init(self: Owning, **sizes: Any) -> None:
         told = {name: size for name, size in sizes.items() if size is not None}
-        shapes = parameter_shapes(reference, {**unsaid, **told})
+        shapes = parameter_shapes(reference, {**settled, **told})
         formed = {
             e: _formed([shapes[n] for n in names], usual[names[0]], form, int(told.get("heads", 1)))
             for e, names, form in wants
@@ -129,7 +120,8 @@ def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[n
     )
     assert reference.module is not None, "what has parameters has a module"
     told = inspect.signature(reference.module).parameters.values()
-    wanted = {*known, *(["bias"] if biases else [])} - {*unsaid}
+    biased = any(expression.endswith("bias") for expression in owned.values())
+    wanted = {*known, *(["bias"] if biased else [])} - {*settled}
     made.__signature__ = inspect.Signature([p for p in told if p.name in wanted])
     taken = {argument.partition(".")[0] for argument in owned}
     kept = [p for p in parameters_of(function) if p.name not in taken]
@@ -138,6 +130,23 @@ def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[n
     made.forward.__wrapped__ = function
     made.forward.__doc__, made.__module__ = made.__doc__, getattr(function, "__module__", __name__)
     return cast(type[nn.Module], made)
+
+
+def _settled(function: Callable[..., Any], owned: Mapping[str, str]) -> dict[str, Scalar]:
+    """Sizes and options that are the same for every module that owns a function's weights."""
+    settled: dict[str, Scalar] = {}
+    # A table has a column for each head, and what is not told the height of a window takes sequences.
+    table = any(expression.startswith("table") for expression in owned.values())
+    headed = table or any(expression.endswith(_HEADED) for expression in owned.values())
+    if "heads" not in owned.values() and not headed:
+        # What is not told how many heads there are has one.
+        settled["heads"] = 1
+    if table and "height" not in owned.values():
+        settled["height"] = 1
+    # A bias without which there is no call is always there.
+    if _required(function).intersection(a for a, expression in owned.items() if expression.endswith("bias")):
+        settled["bias"] = True
+    return settled
 
 
 def _required(function: Callable[..., Any]) -> set[str]:
