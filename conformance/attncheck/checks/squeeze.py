@@ -33,8 +33,10 @@ def gate_keeps_a_unit(subject: Subject, case: Case) -> Trial:
     ask = subject.ask(case)
     names = {**ask.names, "channels": 2, "reduction": 4}
     shape = (case.sizes["batch"], 2, case.sizes["height"], case.sizes["width"])
-    # Each with its opposite, both beyond any bias: a unit that sleeps for one of them wakes for the other.
-    some = [Recipe(shape, "normal", case.seed * 1009 + index, scale=1000.0) for index in range(2)]
+    # Each with its opposite: a unit that sleeps for one of them wakes for the other. Small ones leave a sigmoid
+    # between its ends, large ones are beyond any bias.
+    scales = (3.0, 1000.0)
+    some = [Recipe(shape, "normal", case.seed * 1009 + i, scale=scale) for i, scale in enumerate(scales)]
     inputs = [*some, *(recipe.edit("scale", None, -1.0) for recipe in some)]
     plain = replace(ask, names=names, parameters={}, options={})
     answers = yield [replace(plain, inputs={"x": recipe}) for recipe in inputs]
