@@ -45,10 +45,9 @@ def written_out(module, x):
         for i, (conv, norm) in enumerate(zip(module.conv, module.norm, strict=True))
     ]
     z = sum(branches).mean((2, 3)) @ module.squeeze.weight.T
+    z = z + (0 if module.squeeze.bias is None else module.squeeze.bias)
     if module.gate == "normalised":
         z = normalise(z, module.squeeze_norm).clamp(min=0)
-    elif module.squeeze.bias is not None:
-        z = z + module.squeeze.bias
     powers = []
     for excite in module.excite:
         logit = z @ excite.weight.T + (0 if excite.bias is None else excite.bias)
