@@ -72,8 +72,7 @@ def _patterns(
         return
     if "|" in name:
         yield "", 0.2
-        if len(shape) == 2:
-            yield "o i -> i o", 0.3
+        yield from [("o i -> i o", 0.3)] if len(shape) == 2 else []
         return
     if "{}" in name:
         yield from _per_head(mine, shape, path, heads)
@@ -86,16 +85,7 @@ def _patterns(
         # What it is by its name comes first: a number of another meaning is right in no other form.
         yield from ((pattern, -0.1) for pattern in rephrasings(name))
     if wanted[0] == "table" and len(shape) == 2:
-        # Offsets may be counted from either end: how the table is laid out is no meaning.
-        # Those of a window may have an axis each.
-        if mine[-1] == shape[1] and elements(mine[:-1]) == shape[0]:
-            if mine != shape:
-                yield "", 0.0
-            yield "flip", 0.5
-        elif mine[0] == shape[1] and elements(mine[1:]) == shape[0]:
-            if mine != shape[::-1]:
-                yield "o i -> i o", 0.0
-            yield "flip o i -> i o", 0.5
+        yield from _table(mine, shape)
     kernel = len(mine) > 2 and mine[-1] == 1
     if len(shape) == 2 and not kernel and squeezed(mine) == squeezed(shape[::-1]):
         # Kernels of convolutions have one order.
@@ -112,6 +102,18 @@ def _patterns(
         and mine == (heads, shape[0] // heads)
     ):
         yield "", 0.0
+
+
+def _table(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:
+    """A table of offsets, which may be counted from either end; those of a window may have an axis each."""
+    if mine[-1] == shape[1] and elements(mine[:-1]) == shape[0]:
+        if mine != shape:
+            yield "", 0.0
+        yield "flip", 0.5
+    elif mine[0] == shape[1] and elements(mine[1:]) == shape[0]:
+        if mine != shape[::-1]:
+            yield "o i -> i o", 0.0
+        yield "flip o i -> i o", 0.5
 
 
 def _unfolded(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:

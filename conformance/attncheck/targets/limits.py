@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from attncheck.strategies.sizes import Rules, value
@@ -116,5 +117,7 @@ def with_least_reduced(found: Found, target: Any, mechanism: Mechanism) -> Found
 def _is_as_wide(found: Found, target: Any, mechanism: Mechanism, squeeze: str, least: int) -> bool:
     """Whether a squeeze leaves as many maps of very many channels."""
     case = case_for(found, mechanism, {"channels": 64 * (least + 1), "groups": 1})
-    built = built_at(FoundAdapter(found, target), case.names) if case is not None else None
+    # Shapes alone: kernels over so many channels take gigabytes.
+    with torch.device("meta"):
+        built = built_at(FoundAdapter(found, target), case.names) if case is not None else None
     return isinstance(built, nn.Module) and learned_shapes(built).get(squeeze, (0,))[0] == least

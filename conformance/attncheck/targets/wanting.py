@@ -43,7 +43,6 @@ _MAP = "(height, width)"
 WINDOW = "(height, tokens // height)"
 # The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
 _RESOLUTION = "(height + 1) // 32 * 32"
-_SECOND_SIDES = ("image_width", "img_width", "input_width")
 _RESOLUTIONS = "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
 # How large the pieces are in which a target works, or what it keeps: mistakes show only past them.
 _PIECES = re.compile(
@@ -92,11 +91,9 @@ def _by_size(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
         # A map's size is one number or two.
         told = _is_pair(parameter) or re.search("tuple|sequence", str(parameter.annotation), re.I)
         found.insert(0, (_MAP, -0.1)) if told else found.append((_MAP, 0.2))
-    if {"channels", "reduction"} <= set(axes) and "reduced" not in axes:
+    squeezes = {"channels", "reduction"} <= set(axes) and "reduced" not in axes
+    if squeezes:
         found = _squeezed(parameter, found, axes)
-        squeezed = [(_width(axes), 0.9)]
-    else:
-        squeezed = []
     if name in INNER and {"heads", "head_dim"} <= set(axes):
         found.insert(0, ("heads * head_dim", 0.0))
     if required and likely[:1] == ["heads"] and "head" in name:
@@ -108,7 +105,8 @@ def _by_size(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
     if not found and is_count(parameter) and not _PIECES.search(name):
         # A name that tells nothing may be any size all the same, but for those that only a call has.
         built = [axis for axis in axes if axis in constructor_axes(mechanism)]
-        return [(None, 0.0), *squeezed, *((a, 1.0 + 0.1 * i) for i, a in enumerate(built))]
+        width = [(_width(axes), 0.9)] if squeezes else []
+        return [(None, 0.0), *width, *((a, 1.0 + 0.1 * i) for i, a in enumerate(built))]
     if not (_is_size(parameter) or found[:1] == [(_RATIO, 0.0)]) or not found:
         return [(None, 0.0)]
     return [*found[:2], (None, 0.6)]
@@ -145,7 +143,7 @@ def _by_meaning(
         return "list(range(3, 3 + 2 * branches, 2))", 0.5
     if mechanism.id == "modified_resnet" and (name in BLOCKS or _counts_four(parameter)):
         return "(2, 3, 1, 1)", None
-    if mechanism.id == "modified_resnet" and name in _SECOND_SIDES:
+    if mechanism.id == "modified_resnet" and name in ACROSS and "hidden" not in axes_for(name):
         return _RESOLUTION.replace("height", "width"), None
     if name in RESOLUTIONS and mechanism.id == "modified_resnet":
         return _RESOLUTION, None
