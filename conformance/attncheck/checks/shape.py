@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check
+from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check, needs_mask
 from attncheck.model.case import Case
 from attncheck.targets.ask import Trouble
 from attncheck.targets.legal import rules_of
@@ -60,6 +60,8 @@ def output_keeps_the_dtype(subject: Subject, case: Case) -> Trial:
         (answer,) = yield [subject.ask(replace(case, dtype=dtype, masking=_allowed(subject, masking)))]
         if answer.trouble is not None and answer.trouble.stage == "constructor":
             return NotJudged(f"the constructor refuses: {answer.trouble}")
+        if _fills_beyond(dtype, answer.trouble):
+            continue
         judgement = _same_dtype(dtype, answer.trouble, None if answer.trouble else str(answer.out.dtype))
         if judgement:
             return judgement
@@ -75,6 +77,28 @@ def _same_dtype(dtype: str, trouble: Trouble | None, actual: str | None) -> Judg
     if actual == f"torch.{dtype}":
         return None
     return Mismatch(f"dtype {dtype}", f"{actual}", kind="wrong dtype")
+
+
+def _fills_beyond(dtype: str, trouble: Trouble | None) -> bool:
+    """Whether a number that is written in the source is what float16 does not hold."""
+    return dtype == "float16" and trouble is not None and "without overflow" in trouble.message
+
+
+def _masks_in_float16(subject: Subject) -> str | None:
+    return needs_mask(subject) or (None if "float16" in subject.dtypes else "float16 was not asked for")
+
+
+@check(
+    "shape", "a mask works in float16", applies=_masks_in_float16, share=0.1, rank=6, judges_trouble=True,
+    deviation="hidden logits get a number that float16 does not hold, and the call raises",
+)  # fmt: skip
+def masks_work_in_float16(subject: Subject, case: Case) -> Trial:
+    """A call with a mask returns in float16: what hidden logits are filled with is no larger than 65504."""
+    ask = subject.ask(replace(case, dtype="float16", masking=_allowed(subject, "random_mask")))
+    (answer,) = yield [ask]
+    if answer.trouble is not None and _fills_beyond("float16", answer.trouble):
+        return Mismatch("a result in float16", f"{answer.trouble}", kind="raises in float16")
+    return None
 
 
 def _allowed(subject: Subject, masking: str) -> str:
@@ -96,5 +120,6 @@ CHECKS = (
     runs_at_every_legal_size,
     output_has_the_right_shape,
     output_keeps_the_dtype,
+    masks_work_in_float16,
     output_stays_on_the_device,
 )

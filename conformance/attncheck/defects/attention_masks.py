@@ -105,6 +105,7 @@ MASKS: tuple[Mistake, ...] = (
         "always",
         "shape",
         {"hidden": _filled_with(-1e9)},
+        needs="--strict",
     ),
     Mistake(
         "mask_on_the_query_axis",

@@ -1,6 +1,7 @@
 """Shapes: a size that is not supported, a wrong shape, dtype or device are each caught."""
 
 import pytest
+import torch
 
 from attncheck.checks import shape
 
@@ -23,6 +24,12 @@ def answers_elsewhere(out, inputs, built):
     return out.to("meta")
 
 
+def fills_with_a_number(call, built, inputs, options):
+    if "mask" in inputs:
+        inputs["q"].masked_fill(torch.tensor(True), -1e9)
+    return call(built, inputs, options)
+
+
 CHANGES = [
     ("output_has_the_right_shape", swaps_its_axes),
     ("output_keeps_the_dtype", answers_in_float64),
@@ -43,7 +50,20 @@ def test_a_legal_size_that_crashes_is_caught(verdict):
     assert found.findings[0].case.sizes["kv_len"] == 1
 
 
+def test_a_fill_that_float16_does_not_hold_is_told_of_and_fails_nothing(verdict):
+    found = verdict("masks_work_in_float16", "scaled_dot_product", instead=fills_with_a_number)
+
+    assert found.outcome == "deviates"
+    assert "without overflow" in found.findings[0].actual
+    assert verdict("masks_work_in_float16", "scaled_dot_product").outcome == "passed"
+    assert (
+        verdict("output_keeps_the_dtype", "scaled_dot_product", instead=fills_with_a_number).outcome
+        == "passed"
+    )
+
+
 def test_every_check_of_shapes_has_an_implementation_that_it_catches():
     assert {check.id for check in shape.CHECKS} == {check for check, _ in CHANGES} | {
-        "runs_at_every_legal_size"
+        "runs_at_every_legal_size",
+        "masks_work_in_float16",
     }
