@@ -44,6 +44,22 @@ def training_moves_the_statistics(subject: Subject, case: Case) -> Trial:
     return Mismatch("another answer after a call in training mode", "the same", kind="keeps its statistics")
 
 
+def _keeps_nothing(subject: Subject) -> str | None:
+    if not subject.interface.is_module:
+        return "a function has no modes"
+    return "batch norm learns from what it sees in training" if subject.norms_batches else None
+
+
+@check(
+    "mode", "training leaves eval as it was", applies=both(needs_weights, _keeps_nothing), share=0.2, rank=80,
+    asks="torch",
+)  # fmt: skip
+def training_leaves_eval_alone(subject: Subject, case: Case) -> Trial:
+    """After a call in training mode, eval mode answers as before: nothing that was seen is kept."""
+    (answer,) = yield [replace(subject.ask(masked(subject, case)), scenario="trained")]
+    return agree(answer.tensors["again"], answer.out, "the output after a call in training mode")
+
+
 @check("mode", "recording gradients does not change the value", share=0.4, rank=81, asks="gradients")
 def same_with_gradients(subject: Subject, case: Case) -> Trial:
     """The path with gradients and the path without agree."""
@@ -82,6 +98,7 @@ def same_with_weights(subject: Subject, case: Case) -> Trial:
 CHECKS = (
     trains_as_it_evaluates,
     training_moves_the_statistics,
+    training_leaves_eval_alone,
     same_with_gradients,
     same_in_inference_mode,
     same_with_weights,

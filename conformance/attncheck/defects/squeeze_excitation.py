@@ -58,6 +58,13 @@ def _until_trained(self: Any, logits: Tensor) -> Tensor:
     return gate
 
 
+def _learned_in_training(self: Any, logits: Tensor) -> Tensor:
+    if self.training:
+        self.__dict__["seen"] = logits.detach().mean(0)
+        return logits.sigmoid()
+    return self.__dict__.get("seen", logits).expand(logits.shape).sigmoid()  # type: ignore[no-any-return]  # a tensor
+
+
 def _forgetting(self: Any, mode: bool = True) -> Any:
     self.__dict__["kept"] = {}
     nn.Module.train(self, mode)
@@ -110,6 +117,8 @@ GATES: tuple[Mistake, ...] = (
         ("ml-explore/mlx#3071",), "always", "hygiene", {"opened": _by_address}),
     Mistake("gate_kept_until_trained", "In eval mode the gate of a shape's first call serves all later ones.",
         ("ml-explore/mlx#3071",), "always", "hygiene", {"opened": _until_trained, "train": _forgetting}),
+    Mistake("gate_learned_in_training", "Eval mode takes the mean gate of the last training call; each sample has its own.",
+        ("defects NU-14",), "batch > 1", "mode", {"opened": _learned_in_training}),
     Mistake("gate_detached", "No gradient flows through the gate, so its layers are never learned.",
         ("facebookresearch/xformers#636",), "always", "gradient", {"opened": lambda self, logits: logits.detach().sigmoid()}),
     Mistake("sigmoid_overflows", "eˣ / (1 + eˣ) is no number for large logits; take the sigmoid of the library.",

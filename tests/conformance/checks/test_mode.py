@@ -23,7 +23,13 @@ def doubles_beside_weights(call, built, inputs, options):
     return {**results, "out": results["out"] * 2} if options.get("need_weights") else results
 
 
+def remembers_training(out, inputs, built):
+    built.__dict__["trained"] = built.training or built.__dict__.get("trained", False)
+    return out * (1.5 if built.__dict__["trained"] and not built.training else 1.0)
+
+
 CHANGES = [
+    ("training_leaves_eval_alone", remembers_training),
     ("trains_as_it_evaluates", doubles_in_training),
     ("same_with_gradients", doubles_while_recording),
     ("same_in_inference_mode", doubles_in_inference_mode),
