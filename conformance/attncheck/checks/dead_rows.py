@@ -49,16 +49,20 @@ def dead_row_option(subject: Subject, ask: Ask, answer: Answer) -> str | None:
         return "nan"
     if difference(row, _dead(subject, expected)).gap <= allowed:
         return "zeros"
-    if difference(row, _dead(subject, expect(subject, _uniform(subject, ask)).out)).gap <= allowed:
+    even = _uniform(subject, ask)
+    if even is not None and difference(row, _dead(subject, expect(subject, even).out)).gap <= allowed:
         return "mean_of_the_values"
     return None
 
 
-def _uniform(subject: Subject, ask: Ask) -> Ask:
-    """The question without its mask and with equal scores: every value weighs the same."""
+def _uniform(subject: Subject, ask: Ask) -> Ask | None:
+    """The question without its mask and with equal scores, all of them 0, if they can be set: every value weighs the same."""
     plain = ask.without(str(subject.masking))
     projected = [n for n in plain.parameters if n.startswith("key.")]
-    for name in projected or subject.playing(("k", "keys", "scores")):
+    alone = subject.playing(("k", "keys", "scores")) or subject.playing(("q", "queries"))
+    if not (projected or alone):
+        return None
+    for name in projected or alone:
         plain = plain.edit(name, "zero")
     return replace(plain, options={**plain.options, "causal": False})
 
@@ -89,6 +93,8 @@ def treats_dead_rows_by_a_convention(subject: Subject, case: Case) -> Trial:
         (again,) = yield [coarse]
         if again.trouble is None and dead_row_option(subject, coarse, again) is not None:
             return None
+    if _uniform(subject, ask) is None:
+        return NotJudged("queries and keys are not handed over apart from the values")
     row = _dead(subject, answer.out)
     return Mismatch("zeros, NaN or the mean of the values", f"{row.flatten()[:3].tolist()} …")
 

@@ -78,7 +78,7 @@ def _with_biases(subject: Subject, case: Case) -> Case:
     return case.with_options(bias=True) if free else case
 
 
-def _alike(ask: Ask, sides: list[tuple[str, str | None]], levels: tuple[float, float]) -> Ask:
+def _alike(ask: Ask, sides: list[tuple[str, str | None]], levels: tuple[float, ...]) -> Ask:
     for (name, weight), level in zip(sides, levels, strict=True):
         ask = ask.edit(name, "zero").edit(name, "add", None, level)
         ask = ask.edit(weight, "zero") if weight else ask
@@ -92,11 +92,14 @@ def _far_below(subject: Subject, ask: Ask, depth: float) -> Ask | None:
         return ask.edit(scores[0], "zero").edit(scores[0], "add", None, -depth)
     if "score.weight" in ask.parameters:
         # tanh of what is positive, summed with equal negative weights.
-        for name in ("query.weight", "key.weight"):
+        alone = subject.playing(("queries",)) + subject.playing(("keys",))
+        # Keys that are values too must differ, or no hidden one would be seen.
+        shared = [
+            n for n, roles in subject.interface.inputs.items() if n not in alone and roles != ("values",)
+        ]
+        for name in ("query.weight", "key.weight", *shared):
             ask = ask.edit(name, "absolute")
-        ask = _alike(
-            ask, [(n, None) for n in subject.playing(("queries",)) + subject.playing(("keys",))], (5.0, 5.0)
-        )
+        ask = _alike(ask, [(n, None) for n in alone], (5.0,) * len(alone))
         return ask.edit("score.weight", "zero").edit("score.weight", "add", None, -depth)
     sides = _sides(subject, ask)
     return _alike(ask, sides, (depth**0.5, -(depth**0.5))) if sides else None

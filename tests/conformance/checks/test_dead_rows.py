@@ -51,6 +51,22 @@ def test_a_length_of_zero_that_shows_the_first_key_is_caught(verdict, mechanism)
     assert found.findings[0].expected == "zeros, NaN or the mean of the values"
 
 
+def averages(call, built, inputs, options):
+    """A sample without keys gets the mean of the values."""
+    out = call(built, inputs, options)["out"]
+    empty = (inputs["valid_lens"] < 1).reshape(len(out), -1, 1)
+    return {"out": torch.where(empty, inputs["kv"].mean(1, keepdim=True), out)}
+
+
+def test_the_mean_is_a_convention_too_where_keys_are_the_values(verdict):
+    shared = {"inputs": {"queries": ("queries",), "kv": ("keys", "values")}}
+
+    found = verdict("treats_dead_rows_by_a_convention", "dot_product", instead=averages, interface=shared)
+
+    assert found.outcome == "passed"
+    assert found.cases
+
+
 @pytest.mark.parametrize("mechanism", LENGTHS)
 def test_zeros_and_nan_are_conventions_for_a_length_of_zero(verdict, mechanism):
     for change in (None, without_keys(torch.nan)):

@@ -148,3 +148,20 @@ def test_the_reference_holds_at_every_extreme(verdict, mechanism):
 def test_layers_do_not_keep_logits_from_being_set(verdict, mechanism):
     """Projections stand between inputs and logits: biases, or the scoring layer, set them instead."""
     assert verdict("masks_hold_against_any_logit", mechanism).cases > 0
+
+
+def test_keys_that_are_the_values_are_put_far_below_and_still_differ(verdict):
+    shared = {"inputs": {"queries": ("queries",), "kv": ("keys", "values")}}
+
+    for check in ("masks_hold_against_large_logits", "masks_hold_against_any_logit"):
+        assert verdict(check, "additive", interface=shared).outcome == "passed"
+        assert verdict(check, "additive", instead=shows_the_last_key, interface=shared).outcome in (
+            "failed",
+            "deviates",
+        )
+
+
+def shows_the_last_key(call, built, inputs, options):
+    if "valid_lens" in inputs:
+        inputs = {**inputs, "valid_lens": torch.full_like(inputs["valid_lens"], inputs["kv"].shape[1])}
+    return call(built, inputs, options)
