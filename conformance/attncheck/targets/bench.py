@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ from attncheck.targets.found import Configuration
 from attncheck.targets.scenarios import SCENARIOS
 
 _CPU = torch.device("cpu")
+# Numbers in the instances that are kept: 512 MiB of float64. Some targets cannot be built any smaller than they are.
+_ROOM = 2**26
 
 
 @dataclass
@@ -55,12 +57,22 @@ class Bench:
                 built = built.to(device=ask.device, dtype=DTYPES[ask.dtype])
             if ask.fresh:
                 return built
-            self.built[key] = built
+            self._keep(key, built)
         return self.built[key]
+
+    def _keep(self, key: str, built: Any) -> None:
+        """Keep an instance; those that were built first go when there is no more room."""
+        self.built[key] = built
+        while len(self.built) > 1 and sum(map(_size, self.built.values())) > _ROOM:
+            del self.built[next(iter(self.built))]
 
     def _load(self, built: Any, ask: Ask) -> dict[str, Tensor]:
         if isinstance(built, nn.Module):
             built.train(ask.train)
+        elif isinstance(getattr(built, "training", None), bool):
+            # Of what is no module, which may be frozen.
+            with suppress(AttributeError):
+                built.training = ask.train
         # They are copied into the target, so one tensor can serve many questions.
         parameters = {name: self.made.shared(r, ask.device) for name, r in ask.parameters.items()}
         with no_grad():
@@ -123,6 +135,13 @@ class Bench:
         gradients |= self.adapter.parameter_gradients(built, parameters, ask.names)
         facts["no_gradient"] = [n for n in ask.gradients if gradients.get(n) is None]
         return {f"grad.{n}": g.detach() for n in ask.gradients if (g := gradients.get(n)) is not None}
+
+
+def _size(built: Any) -> int:
+    """Numbers in a module's parameters and buffers."""
+    if not isinstance(built, nn.Module):
+        return 0
+    return sum(t.numel() for t in (*built.parameters(), *built.buffers()) if not is_lazy(t))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from attncheck import run
 from attncheck.model.case import Case, Scalar
+from attncheck.targets import bench as bench_module
 from attncheck.targets import search
 from attncheck.targets.adapter import Reference
 from attncheck.targets.bench import Bench
@@ -116,3 +117,55 @@ def test_the_stage_says_whose_fault_it_is() -> None:
 
     assert trouble is not None
     assert (trouble.stage, trouble.kind) == ("adapter", "AttributeError")
+
+
+class WithASwitch:
+    """What is no module may have a mode all the same."""
+
+    def __init__(self, frozen: bool) -> None:
+        self.training = False
+        self.frozen = frozen
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if getattr(self, "frozen", False):
+            raise AttributeError("it is frozen")
+        super().__setattr__(name, value)
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return q[..., :1] * 0 + float(self.training)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_is_no_module_is_put_into_training_mode_where_it_can_be(frozen: bool) -> None:
+    inputs = {name: (name,) for name in "qkv"}
+    found = Found(
+        "scaled_dot_product",
+        "",
+        inputs,
+        tuple(Argument(n, n) for n in inputs),
+        arguments={"frozen": str(frozen)},
+    )
+    bench = Bench(FoundAdapter(found, WithASwitch))
+    case = case_for(found, bench.adapter.mechanism, {"v_dim": 1})
+    assert case is not None
+    ask = replace(Subject(bench.adapter.mechanism, bench.adapter.interface).ask(case), train=True)
+
+    assert bool(bench.perform(ask).out.all()) is not frozen
+
+
+def test_instances_are_kept_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    cross = BY_ID["cross"]
+    sizes = {"batch": 1, "q_len": 2, "kv_len": 3, "query_size": 2, "key_size": 2, "head_dim": 2, "v_dim": 2}
+    subject = Subject(cross, Reference(cross).interface)
+    asks = [subject.ask(Case({**sizes, "head_dim": width})) for width in (2, 3, 4)]
+    roomy, narrow = Bench(Reference(cross)), Bench(Reference(cross))
+
+    for ask in asks:
+        roomy.perform(ask)
+    monkeypatch.setattr(bench_module, "_ROOM", 10)
+    for ask in asks:
+        assert narrow.perform(ask).trouble is None
+
+    assert len(roomy.built) == 3
+    # The newest stays, however large it is.
+    assert len(narrow.built) == 1
