@@ -1,6 +1,5 @@
 """The other forms in which inputs may be handed over: valid lengths, masks without heads, one tensor for several."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from attncheck.checks.check import NotJudged, Trial, both, check, needs_weights
@@ -9,10 +8,9 @@ from attncheck.checks.masking import masked
 from attncheck.checks.oracle import expect
 from attncheck.checks.value import with_masks
 from attncheck.model.case import Case
-from attncheck.targets.legal import resized
+from attncheck.targets.legal import of_one_size
 from attncheck.targets.masking import without_heads
-from attncheck.targets.subject import Subject, rank_for
-from attnref._signature import TensorShape
+from attncheck.targets.subject import Subject
 
 
 def _takes_lengths_too(subject: Subject) -> str | None:
@@ -112,32 +110,21 @@ def _takes_several(subject: Subject) -> str | None:
     share=0.3, rank=42,
 )  # fmt: skip
 def one_tensor_for_several_matches(subject: Subject, case: Case) -> Trial:
-    """Queries that are the keys, and the values too where they fit: the output is the reference's."""
+    """Queries that are the keys, and the values too where they fit, handed over for each or left out where they may be."""
     inputs = {n: shape for n, shape in subject.inputs.items() if shape.kind == "float"}
-    alike = _of_one_size(subject, inputs, case)
+    alike = of_one_size(subject, case)
     if alike is None:
         return NotJudged("no two inputs can have one shape")
     ask = subject.ask(with_masks(subject, alike))
     first = ask.inputs[next(iter(inputs))]
     ask = replace(ask, inputs={**ask.inputs, **dict.fromkeys(inputs, first)}, scenario="as_one")
     (answer,) = yield [ask]
-    return agree(answer.out, expect(subject, ask).out, "the output for one tensor in several places")
-
-
-def _of_one_size(subject: Subject, inputs: Mapping[str, TensorShape], case: Case) -> Case | None:
-    """The case with the axes of all inputs as long as those of the first; None if they cannot be."""
-    first, *others = inputs.values()
-    wanted = rank_for(first, case.sizes, case.options)
-    pairs: list[tuple[str, str]] = []
-    for shape in others:
-        dims = rank_for(shape, case.sizes, case.options)
-        if len(dims) != len(wanted):
-            return None
-        pairs += [(a.axis, b.axis) for a, b in zip(wanted, dims, strict=True) if a.axis and b.axis]
-    if len(pairs) < len(others) * len(wanted):
-        return None
-    alike = resized(subject, case, {b: case.sizes[a] for a, b in pairs})
-    return None if alike is None or any(alike.sizes[a] != alike.sizes[b] for a, b in pairs) else alike
+    expected = expect(subject, ask).out
+    judgement = agree(answer.out, expected, "the output for one tensor in several places")
+    if judgement or not subject.interface.spare:
+        return judgement
+    (answer,) = yield [replace(ask, scenario="left_out")]
+    return agree(answer.out, expected, f"the output without {' and '.join(subject.interface.spare)}")
 
 
 CHECKS = (

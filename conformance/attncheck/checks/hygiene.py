@@ -209,14 +209,18 @@ def _is_module(subject: Subject) -> str | None:
 @check("hygiene", "what is learned is registered", applies=_is_module, share=0.1, rank=59)
 def registers_its_parameters(subject: Subject, case: Case) -> Trial:
     """Everything that the output depends on is among parameters() and moves with .to()."""
-    yield []
     if subject.interface.lacking:
+        yield []
         return Mismatch(
             "every weight of the mechanism among parameters(), once",
             subject.interface.lacking,
             kind="registers other weights",
         )
-    return None
+    (answer,) = yield [replace(subject.ask(case), scenario="listed")]
+    loose = answer.facts["unregistered"]
+    if not loose:
+        return None
+    return Mismatch("every tensor that is learned among parameters()", f"{', '.join(loose)} elsewhere")  # type: ignore[arg-type]  # a list of names
 
 
 @check("hygiene", "what is registered is used", applies=_is_module, share=0.2, rank=59, asks="torch")

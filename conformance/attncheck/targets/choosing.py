@@ -9,15 +9,12 @@ from torch import nn
 
 from attncheck.model.case import Case, Scalar
 from attncheck.targets.adapter import parameter_shapes
-from attncheck.targets.calling import callings, parameters_of
 from attncheck.targets.configuring import offered
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hypotheses import guesses
 from attncheck.targets.layers import learned_shapes
-from attncheck.targets.masking import COINCIDENT
 from attncheck.targets.names import OPTIONS, axes_for
-from attncheck.targets.tapping import function_of
 from attncheck.targets.trying import agrees, attempt, built_at, case_for, first_case, subject_of
 from attnref import Mechanism
 from attnref._mechanism import Option
@@ -92,36 +89,6 @@ def _biases(mechanism: Mechanism, found: Found) -> set[str]:
         for flag in (True, False)
     )
     return with_ - without
-
-
-def with_ignored_inputs(found: Found, target: Any, mechanism: Mechanism) -> Found:
-    """The adapter with an input that the target names and ignores or mixes up: that is for the judge to say."""
-    if found.certainty != "verified":
-        return found
-    named = {parameter.name for parameter in parameters_of(function_of(target))}
-    for calling in callings(function_of(target), mechanism):
-        more = {argument.name for argument in calling.arguments} - {argument.name for argument in found.call}
-        if not calling.by_name or calling.layout != found.result_layout or not more & named:
-            continue
-        tried = replace(found, inputs=calling.inputs, call=calling.arguments, ranks=calling.ranks)
-        case = first_case(tried, mechanism)
-        if len(calling.inputs) <= len(found.inputs) or case is None:
-            continue
-        trial = attempt(tried, target, case)
-        # Were it right so, it would have been found so: an input is ignored, or stands for another.
-        wrong = trial.ran and not agrees(trial.gap)
-        if wrong or (not trial.ran and _mixes_up(tried, target, mechanism)):
-            return tried
-    return found
-
-
-def _mixes_up(found: Found, target: Any, mechanism: Mechanism) -> bool:
-    """Whether calls with these inputs return where sizes coincide, and what they should not."""
-    coincident = case_for(found, mechanism, COINCIDENT)
-    if coincident is None:
-        return False
-    trial = attempt(found, target, coincident)
-    return trial.ran and not agrees(trial.gap)
 
 
 def _with_size(found: Found, target: Any, mechanism: Mechanism, axis: str, size: int) -> Found:

@@ -68,13 +68,13 @@ def _taking(target: Callable[..., Any], called: ast.expr) -> type | None:
     return None
 
 
-def unpacked(target: Callable[..., Any]) -> set[str]:
-    """Arguments of a constructor that it takes apart into two."""
-    found = set()
+def unpacked(target: Callable[..., Any]) -> dict[str, list[str]]:
+    """Arguments of a constructor that it takes apart, each with what it calls the parts."""
+    found = {}
     for node in ast.walk(_constructor(target)):
         match node:
-            case ast.Assign([ast.Tuple([_, _])], ast.Name(name)):
-                found.add(name)
+            case ast.Assign([ast.Tuple(parts)], ast.Name(name)):
+                found[name] = [ast.unparse(part) for part in parts]
     return found
 
 

@@ -19,7 +19,7 @@ from attncheck.targets.configuring import (
 )
 from attncheck.targets.found import DICTIONARY, NAMESPACE
 from attncheck.targets.names import ARGUMENTS, CONFIGS, LENGTHS, ZERO, axes_for, is_dropout
-from attncheck.targets.wanting import CONSTANTS, LONGEST, WINDOW, Choices, choices_for, is_count, pair_for
+from attncheck.targets.wanting import CONSTANTS, LONGEST, WINDOW, Choices, choices_for, is_count, whole_for
 from attnref import Mechanism
 
 _MOST = 150
@@ -50,12 +50,18 @@ def constructions(
     parameters = offered(target)
     if parameters is None:
         return [Construction(dict(given), 0.0)]
-    choices = {p.name: choices_for(p, mechanism, axes) for p in parameters if p.name not in given}
+    wholes = {name: whole_for(parts, mechanism, axes) for name, parts in unpacked(target).items()}
+    # Channels that come with the sides are in no other argument.
+    free = (
+        axes
+        if not any("channels" in (w or "") for w in wholes.values())
+        else tuple(a for a in axes if a != "channels")
+    )
+    choices = {p.name: choices_for(p, mechanism, free) for p in parameters if p.name not in given}
     choices |= {
         name: [(text, 0.0) for text in texts] for name, texts in words_read(target).items() if name in choices
     }
-    pair = pair_for(mechanism, axes)
-    choices |= {name: [(pair, 0.0)] for name in unpacked(target) if pair is not None and name in choices}
+    choices |= {name: [(whole, 0.0)] for name, whole in wholes.items() if whole and name in choices}
     for parameter in parameters:
         if parameter.name == "block_size" and is_count(parameter) and not hands_on(target, parameter.name):
             # What is worked through at a time: the longest there can be is handed to a table or a mask.

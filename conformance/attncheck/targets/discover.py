@@ -6,18 +6,20 @@ from typing import Any
 
 from torch import nn
 
+from attncheck.model.case import Case
 from attncheck.model.errors import NoAdapterError
 from attncheck.strategies.tensors import DTYPES
 from attncheck.targets.adapter import parameter_shapes
 from attncheck.targets.assigning import around, assigned, guessed, settled
 from attncheck.targets.calling import Calling, callings
-from attncheck.targets.choosing import with_choices, with_ignored_inputs
+from attncheck.targets.choosing import with_choices
 from attncheck.targets.features import with_features
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
+from attncheck.targets.gating import form_of
 from attncheck.targets.grouping import with_groups
 from attncheck.targets.hypotheses import Guess, guesses
-from attncheck.targets.layers import learned_shapes
+from attncheck.targets.layers import learned_shapes, statistics
 from attncheck.targets.limits import with_least_reduced, with_refusals, with_vanishing_output
 from attncheck.targets.plans import Plan, called_as, plans
 from attncheck.targets.probing import (
@@ -40,6 +42,7 @@ from attncheck.targets.trying import (
     subject_of,
 )
 from attncheck.targets.unmasking import attends, unmasked
+from attncheck.targets.widening import with_inputs_left_out, with_named_inputs
 from attnref import Mechanism
 
 # Assignments of weights that are compared.
@@ -77,7 +80,7 @@ def discover(
     found = with_least_reduced(with_lacking(found, target, mechanism), target, mechanism)
     found = with_vanishing_output(with_refusals(found, target, mechanism), target, mechanism)
     found = with_groups(with_choices(found, target, mechanism), target, mechanism)
-    found = with_ignored_inputs(found, target, mechanism)
+    found = with_inputs_left_out(with_named_inputs(found, target, mechanism), target, mechanism)
     return with_features(found, target, mechanism)
 
 
@@ -187,8 +190,11 @@ def _results(base: Found, target: Any, case: Any) -> list[Found]:
     found = []
     for place in places_of(base, target, case):
         trial = attempt(replace(base, result=place), target, case, load=False)
-        if trial.ran and tuple(trial.results["out"].shape) == shape:
-            found.append(replace(base, result=place))
+        actual = tuple(trial.results["out"].shape) if trial.ran else ()
+        plain = base.result_layout in ("", "channels first")
+        gate = form_of(base.mechanism, actual, case.sizes) if plain and actual != shape else ""
+        if trial.ran and (actual == shape or gate):
+            found.append(replace(base, result=place, gate=gate))
     return found
 
 
@@ -202,7 +208,7 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
     """The first assignment of weights that agrees with a variant of the reference at two sets of sizes."""
     first = case_for(base, search.mechanism, plan.sizes)
     assert first is not None
-    comparison = Comparison(base, search.target, first, plan.variants)
+    comparison = Comparison(search.target, first, plan.variants)
     started = search.spent
     for guess in possible[:_GUESSES]:
         found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
@@ -222,7 +228,10 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
     if possible and (search.least_repeated is None or plan.repeated < search.least_repeated):
         search.least_repeated = plan.repeated
     penalty = 0.0 if separates_samples(base, search.target, first) else 5.0
-    if possible:
+    trained = _right_in_training(search, plan, base, possible, first)
+    if trained is not None:
+        search.keep(rank - 50, trained)
+    elif possible:
         likeliest = settled(base, search.target, first, possible)
         if likeliest.certainty == "guessed" and rank < 1 and not base.norms and all_told(possible, _GUESSES):
             # There is no other way to place its tensors, and in none of them is the target right.
@@ -235,6 +244,24 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
             first.sizes.get("heads", 1),
         )
         search.keep(rank + penalty + 20, replace(base, loads=False, certainty="guessed", lacking=lacking))
+    return None
+
+
+def _right_in_training(
+    search: Search, plan: Plan, base: Found, possible: list[Guess], case: Case
+) -> Found | None:
+    """The assignment with which a target that norms batches is right in training, if wrong in evaluation."""
+    if not statistics(plan.own):
+        return None
+    comparison = Comparison(search.target, case, plan.variants, train=True)
+    for guess in possible[:_GUESSES]:
+        found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
+        for fixed in comparison.agreeing(found):
+            matched = replace(found, fixed=fixed, certainty="verified")
+            second = case_for(matched, search.mechanism, second_sizes(plan.sizes, free=matched.free), seed=12)
+            again = Comparison(search.target, second, [fixed], train=True) if second is not None else None
+            if again is None or again.agreeing(matched):
+                return matched
     return None
 
 

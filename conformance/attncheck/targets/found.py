@@ -46,6 +46,8 @@ class Found:
     config      name of a constructor argument that takes all of them as one object's fields
     made_as     what that object is: a namespace, a dictionary, or a class that the target's module knows
     result      where the output is: "" itself, "0" an index, "out" a key or a field
+    spare       inputs that a call may leave out
+    gate        how a gate that comes back alone is laid along the input that it scales, as an index
     weights     where the attention weights are, if they come back
     padding     how the target is told, in a second argument or another form, which keys a sample hides from every query
     biased      argument whose numbers are added to the logits
@@ -73,6 +75,7 @@ class Found:
     made_as: str = NAMESPACE
     result: str = ""
     result_layout: str = ""
+    gate: str = ""
     weights: str | None = None
     mask: MaskForm | None = None
     padding: MaskForm | None = None
@@ -94,6 +97,7 @@ class Found:
     idle: tuple[str, ...] = ()
     ranks: Mapping[str, int] = field(default_factory=dict)
     also: tuple[Mapping[str, int], ...] = ()
+    spare: tuple[str, ...] = ()
     exclusive: tuple[str, ...] = ()
     others: tuple[tuple[Placement, ...], ...] = ()
     dtype: str = "float64"
@@ -140,7 +144,18 @@ class Found:
                 fields[name] = MaskForm(**{**data[name], "axes": tuple(data[name]["axes"])})
         fields["documented"] = {n: tuple(said) for n, said in data["documented"].items()}
         fields["norms"] = tuple(Norm(**{**n, "places": tuple(n["places"])}) for n in data["norms"])
-        for name in ("absent", "identity", "idle", "free", "takes", "exclusive", "notes", "refuses", "also"):
+        for name in (
+            "absent",
+            "identity",
+            "idle",
+            "free",
+            "takes",
+            "spare",
+            "exclusive",
+            "notes",
+            "refuses",
+            "also",
+        ):
             fields[name] = tuple(data[name])
         return Found(**fields)
 

@@ -15,6 +15,8 @@ from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import MEMORY, Interface, first_tensor, signature_of
 from attncheck.targets.configuring import configuration
 from attncheck.targets.found import Argument, Found, value_of
+from attncheck.targets.gating import scaled
+from attncheck.targets.layers import statistics
 from attncheck.targets.layouts import layout
 from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement, continued, restacked
@@ -27,12 +29,13 @@ def randomise(built: nn.Module) -> None:
     for index, parameter in enumerate(p for p in built.parameters() if p.requires_grad):
         kind: Kind = "weight" if parameter.dim() > 1 else "vector"
         parameter.copy_(make(Recipe(tuple(parameter.shape), kind, 1000 + index)))
-    for index, (name, buffer) in enumerate(built.named_buffers()):
+    buffers = dict(built.named_buffers())
+    kept = statistics({name: tuple(buffer.shape) for name, buffer in buffers.items()})
+    for index, (name, buffer) in enumerate(buffers.items()):
         # Statistics too: a call in training mode moves them.
-        if name.endswith("running_var"):
-            buffer.copy_(make(Recipe(tuple(buffer.shape), "positive", 2000 + index)))
-        elif name.endswith("running_mean"):
-            buffer.copy_(make(Recipe(tuple(buffer.shape), "vector", 2000 + index)))
+        if name in kept:
+            moment: Kind = "positive" if kept[name][1] == "running_var" else "vector"
+            buffer.copy_(make(Recipe(tuple(buffer.shape), moment, 2000 + index)))
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class FoundAdapter:
             lacking=found.lacking,
             ranks=found.ranks,
             also=found.also,
+            spare=found.spare,
             # What is handed its weights is a function, whoever owns them.
             is_module=found.is_class and not found.owned,
             gives=("out", "weights") if found.weights is not None else ("out",),
@@ -171,7 +175,8 @@ class FoundAdapter:
         found = self.found
         positional: list[Any] = []
         named: dict[str, Any] = {}
-        for argument in found.call:
+        given = (a for a in found.call if a.tensor not in found.spare or a.tensor in inputs)
+        for argument in given:
             value = self._value(argument, inputs, options)
             if argument.name:
                 named[argument.name] = value
@@ -221,10 +226,11 @@ class FoundAdapter:
 
     def _kv_len(self, inputs: Mapping[str, Tensor]) -> int:
         signature = signature_of(self.mechanism)
+        first = next(iter(inputs.values()))
         for name, roles in self.found.inputs.items():
             for role in roles:
                 if "kv_len" in signature[role].axes:
-                    return inputs[name].shape[signature[role].axes.index("kv_len")]
+                    return inputs.get(name, first).shape[signature[role].axes.index("kv_len")]
         return 0
 
     def _results(
@@ -236,7 +242,9 @@ class FoundAdapter:
             raise TypeError(f"expected a tensor as the output, got {type(out).__name__}")
         shape = signature_of(self.mechanism)["out"]
         rank = len(shape.dims) if len(shape.ranks) == 1 else out.dim()
-        results = {"out": layout(shape, rank, found.result_layout).to_reference(out, like)}
+        # A gate has fewer axes than maps, or as many in their order.
+        out = out if found.gate else layout(shape, rank, found.result_layout).to_reference(out, like)
+        results = {"out": scaled(like, out, found.gate) if found.gate else out}
         if found.weights is not None and options.get("need_weights", True):
             weights = picked(result, found.weights, built)
             if isinstance(weights, Tensor):

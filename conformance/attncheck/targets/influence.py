@@ -1,4 +1,4 @@
-"""Which parameters of a module have no say in what it returns."""
+"""Which parameters of a module have no say in what it returns, and what it would learn if it were a parameter."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,3 +35,16 @@ def _changes_nothing(parameter: nn.Parameter, call: Callable[[], Tensor], before
         return bool(torch.allclose(call(), before, rtol=1e-9, atol=0, equal_nan=True))
     finally:
         parameter.copy_(kept)
+
+
+def unregistered(built: Any) -> tuple[str, ...]:
+    """Names of tensors that were made to be learned, and are none of the module's parameters."""
+    if not isinstance(built, nn.Module):
+        return ()
+    known = {id(p) for p in built.parameters()}
+    return tuple(
+        f"{path}.{name}".lstrip(".")
+        for path, module in built.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor) and value.requires_grad and value.is_leaf and id(value) not in known
+    )

@@ -9,8 +9,16 @@ from torch import Tensor, nn
 from attncheck.targets.names import layer_role
 
 Shape = tuple[int, ...]
+# Paths of layers, each with its tensors by their leaves: "weight" and so on.
+Grouped = dict[str, dict[str, tuple[str, Shape]]]
 
 _LEAF = re.compile(r"^(.*?)[._]?(weight|bias|running_mean|running_var)$")
+_STATISTIC = re.compile(r"^(.*?)[._]?(?:running|moving)?_?(mean|var)(?:iance)?$")
+_APART = " statistics"
+_SHORT = re.compile(r"^(.*[._])(w|b)$")
+# What the factor and the shift of a norm that is spelled out are called, behind the name of the norm.
+_FACTORS = ("weight", "w", "gamma", "g", "scale", "gain")
+_SHIFTS = ("bias", "b", "beta", "shift", "offset")
 
 
 @dataclass(frozen=True)
@@ -28,29 +36,78 @@ class Layer:
 
 def layers(shapes: Mapping[str, Shape]) -> list[Layer]:
     """Tensors grouped by their layer, in order of registration."""
-    grouped: dict[str, dict[str, tuple[str, Shape]]] = {}
+    grouped: Grouped = {}
+    told = statistics(shapes)
     for name, shape in shapes.items():
         match = _LEAF.match(name)
         path, leaf = (match.group(1), match.group(2)) if match else (name, "weight")
+        path, leaf = told.get(name, (path, leaf))
         grouped.setdefault(path, {})[leaf] = (name, shape)
     for tensors in grouped.values():
         if list(tensors) == ["bias"]:
             # What is called a bias and belongs to no weight may be a tensor of any kind: a table of biases, say.
             tensors["weight"] = tensors.pop("bias")
+    _join_short(grouped)
     _bring_home(grouped)
     return [Layer(path, tensors) for path, tensors in grouped.items()]
 
 
-def _bring_home(grouped: dict[str, dict[str, tuple[str, Shape]]]) -> None:
-    """Put statistics that stand apart, as of a norm spelled out, beside the one vector that they can belong to."""
-    for path in [path for path, tensors in grouped.items() if "weight" not in tensors]:
+def statistics(shapes: Mapping[str, Shape]) -> dict[str, tuple[str, str]]:
+    """Running means and variances, each with the norm that keeps it and the leaf it would be there."""
+    told = {name: match.groups() for name in shapes if (match := _STATISTIC.match(name))}
+    return {
+        name: (path, f"running_{leaf}")
+        for name, (path, leaf) in told.items()
+        if any(other == path and shapes[n] == shapes[name] for n, (other, _) in told.items() if n != name)
+    }
+
+
+def _bring_home(grouped: Grouped) -> None:
+    """Put statistics that stand apart, as of a norm spelled out, beside the vectors that they can belong to."""
+    for path in _apart(grouped):
         (_, shape), *_ = grouped[path].values()
+        norm = path.removesuffix(_APART)
+        factor, shift = (_beside(grouped, norm, shape, words) for words in (_FACTORS, _SHIFTS))
+        if factor is not None and shift is not None and len(grouped[shift]) == 1:
+            grouped[factor]["bias"] = grouped.pop(shift)["weight"]
+        if factor is not None and "bias" in grouped[factor]:
+            grouped[factor] |= grouped.pop(path)
+            continue
         homes = [
             other for other, own in grouped.items()
             if "weight" in own and own["weight"][1] == shape and not any(leaf.startswith("running") for leaf in own)
         ]  # fmt: skip
         if len(homes) == 1 and len(shape) == 1:
             grouped[homes[0]] |= grouped.pop(path)
+
+
+def _apart(grouped: Grouped) -> list[str]:
+    """Paths of statistics alone; those that lie beside the weight of another layer by name are given one."""
+    for path, tensors in list(grouped.items()):
+        moments = [leaf for leaf in tensors if leaf.startswith("running")]
+        if moments and "weight" in tensors and tensors["weight"][1] != tensors[moments[0]][1]:
+            grouped[path + _APART] = {leaf: tensors.pop(leaf) for leaf in moments}
+    return [path for path, tensors in grouped.items() if "weight" not in tensors]
+
+
+def _beside(grouped: Grouped, norm: str, shape: Shape, words: tuple[str, ...]) -> str | None:
+    """What stands alone, has this shape, and has the name of a norm and one of these words."""
+    names = [f"{norm}{dot}{word}".lstrip("._") for word in words for dot in "._"]
+    vectors = (n for n in names if n in grouped and "running_mean" not in grouped[n])
+    return next((n for n in vectors if grouped[n].get("weight", ("", ()))[1] == shape), None)
+
+
+def _join_short(grouped: Grouped) -> None:
+    """Make one layer of `x_w` and `x_b`."""
+    for path in list(grouped):
+        match = _SHORT.match(path)
+        if match is None or path not in grouped:
+            continue
+        other = f"{match.group(1)}b"
+        if other != path and other in grouped and grouped[path].keys() == grouped[other].keys() == {"weight"}:
+            rows, (_, bias) = grouped[path]["weight"][1][:1], grouped[other]["weight"]
+            if bias == rows:
+                grouped[path]["bias"] = grouped.pop(other)["weight"]
 
 
 def learned_shapes(built: nn.Module) -> dict[str, Shape]:
@@ -71,8 +128,9 @@ def learned_shapes(built: nn.Module) -> dict[str, Shape]:
 
 def _learned(built: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from ((n, p) for n, p in built.named_parameters(remove_duplicate=False) if p.requires_grad)
-    statistics = ("running_mean", "running_var")
-    yield from ((n, b) for n, b in built.named_buffers(remove_duplicate=False) if n.endswith(statistics))
+    buffers = dict(built.named_buffers(remove_duplicate=False))
+    kept = statistics({name: tuple(buffer.shape) for name, buffer in buffers.items()})
+    yield from ((name, buffer) for name, buffer in buffers.items() if name in kept)
 
 
 def _takes_another_place(name: str, other: str) -> bool:

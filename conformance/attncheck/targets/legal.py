@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from attncheck.model.case import Case, Scalar
 from attncheck.strategies.sizes import OWN, Rules
-from attncheck.targets.subject import Subject
+from attncheck.targets.subject import Subject, rank_for
 
 
 def rules_of(subject: Subject, options: dict[str, Scalar]) -> Rules:
@@ -32,6 +32,22 @@ def resized(subject: Subject, case: Case, sizes: Mapping[str, int]) -> Case | No
     if complete is None or any(complete.get(axis) != size for axis, size in sizes.items()):
         return None
     return replace(case, sizes=complete)
+
+
+def of_one_size(subject: Subject, case: Case) -> Case | None:
+    """The case with the axes of all inputs of numbers as long as those of the first; None if they cannot be."""
+    first, *others = (shape for shape in subject.inputs.values() if shape.kind == "float")
+    wanted = rank_for(first, case.sizes, case.options)
+    pairs: list[tuple[str, str]] = []
+    for shape in others:
+        dims = rank_for(shape, case.sizes, case.options)
+        if len(dims) != len(wanted):
+            return None
+        pairs += [(a.axis, b.axis) for a, b in zip(wanted, dims, strict=True) if a.axis and b.axis]
+    if len(pairs) < len(others) * len(wanted):
+        return None
+    alike = resized(subject, case, {b: case.sizes[a] for a, b in pairs})
+    return None if alike is None or any(alike.sizes[a] != alike.sizes[b] for a, b in pairs) else alike
 
 
 def default_options(subject: Subject) -> dict[str, Scalar]:

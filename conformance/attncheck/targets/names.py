@@ -20,6 +20,17 @@ LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "con
            "max_tokens", "sequence_length")  # fmt: skip
 RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size", "img", "image",
                "hw", "im_size", "input_shape", "n_pix", "pixels", "image_height", "img_height")  # fmt: skip
+# What is left of an image behind the last stage of a network.
+GRIDS = (
+    "grid",
+    "grid_size",
+    "feat_size",
+    "fmap_size",
+    "spacial_dim",
+    "spatial_dim",
+    "final_size",
+    "pool_size",
+)
 # A dictionary of weights that a function is handed.
 PARAMETERS = ("params", "parameters", "param", "state_dict", "state", "weights_dict", "theta")
 # Names of the height alone, not of a map's size.
@@ -35,8 +46,7 @@ FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp"
 INNER = ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "qkv_features", "hidden_dim", "proj_dim", "d_inner",
          "inner")  # fmt: skip
 KERNELS = ("kernels", "kernel_sizes")
-BLOCKS = ("layers", "num_blocks", "depths", "blocks_per_stage", "n_blocks", "num_layers", "n_layers", "blocks", "stages",
-          "repeats", "block_counts", "stage_blocks", "stage_depths", "stage_sizes", "blocks_per_layer")  # fmt: skip
+BLOCKS = re.compile("block|layer|depth|repeat|stage")
 # How wide one head is, where that follows from the others.
 HEAD_WIDTHS = ("num_heads_channels", "num_head_channels", "head_channels", "channels_per_head", "head_dim", "dim_head",
                "dim_per_head", "head_size", "size_per_head", "head_width", "per_head_dim", "d_head",
@@ -75,7 +85,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "attn_size", "d_attn", "d_att", "d_hidden", "proj_dim", "d_inner", "hid_dim", "attention_size", "hidden_size",
      "hidden_dim", "num_hidden", "n_hidden", "units"):
         ("hidden", "model_dim", "head_dim", "reduced"),
-    ("in_channels", "channels", "channel", "in_planes", "inplanes", "in_dim", "dim", "ch", "c1", "inp", "chan",
+    ("in_channels", "channels", "channel", "in_planes", "inplanes", "in_dim", "dim", "ch", "c1", "inp", "chan", "chans",
      "in_channel", "input_channels", "num_channels", "n_channels", "c", "n_in", "ni", "nc", "planes", "features",
      "num_features", "c_in", "cin", "n_ch", "fmaps", "maps", "n_maps", "fmap", "wide", "ins", "nin",
      "gate_channels", "input_dim", "embed_dim", "input_dims", "in_ch", "n_feats",
@@ -118,7 +128,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "se_channels", "squeeze_dim", "hidden_channels", "bottleneck", "hidden_dim", "inner_dim", "inter_dim", "mid",
      "key_channels", "inter_planes", "squeeze", "hidden", "d", "d_k", "key_dim", "qk_dim", "attn_channels", "embed_channels"):
         ("reduced", "hidden"),
-    ("least_reduced", "l", "min_channels", "min_attn_channels", "min_reduced", "min_dim", "min_width", "min_hidden",
+    ("least_reduced", "l", "floor", "min_channels", "min_attn_channels", "min_reduced", "min_dim", "min_width", "min_hidden",
      "min_units", "d_min", "min_d", "min_size"):
         ("least_reduced",),
     ("kernel_size", "kernel", "k", "ks", "k_size", "ksize", "kernel_sz", "win", "window", "filter_size"):
@@ -137,7 +147,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ACROSS: ("width",),
     ("window_size", "window"): ("window", "height"),
     ("num_classes", "classes", "projection_dim", "output_dim", "n_classes", "out_dim", "embedding", "emb_out", "n_out",
-     "out_features", "embed", "embed_dim_out", "n_outputs", "nclass"):
+     "out_features", "embed", "embed_dim_out", "n_outputs", "nclass", "out", "outputs"):
         ("classes", "model_dim", "v_dim"),
     ("image_size", "input_resolution", "resolution", "img_size", "image_resolution"): ("height",),
     ("base", "base_width", "width", "base_channels", "stem_width", "planes", "inplanes", "n_width", "w"): ("hidden",),

@@ -21,6 +21,8 @@ def _of_the_call(found: Found) -> list[str]:
         lines.append("one tensor plays several roles: " + "; ".join(shared))
     if found.result:
         lines.append(f"the output is part {found.result!r} of what comes back")
+    if found.gate:
+        lines.append("the gate alone comes back: the input times it is judged")
     return lines
 
 

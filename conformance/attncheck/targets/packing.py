@@ -100,8 +100,11 @@ def _end_to_end(mine: tuple[str, Shape], members: Sequence[Layer], leaf: str) ->
         return None
     rows, *rest = theirs[0][1]
     name, shape = mine
+    roles = tuple(role for role, _ in theirs)
+    if len(rest) == 1 and shape == (len(theirs), *rest, rows) != (len(theirs), rows, *rest):
+        return Placement(name, roles, "r o i -> r i o")
     joined = ((len(theirs) * rows, *squeezed(tuple(rest))), (len(theirs), rows, *squeezed(tuple(rest))))
-    return Placement(name, tuple(role for role, _ in theirs), "cat") if squeezed(shape) in joined else None
+    return Placement(name, roles, "cat") if squeezed(shape) in joined else None
 
 
 def side_by_side(layer: Layer, by_path: Mapping[str, Layer]) -> Iterator[Fit]:

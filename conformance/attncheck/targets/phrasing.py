@@ -140,6 +140,7 @@ def result_texts(found: Found, module: str) -> tuple[str, str | None]:
     out = _picked(found.result, module)
     rows = f"{next(iter(found.inputs))}.shape[2]" if "(h w)" in back.split("->")[0] else "heads"
     out = rearranged(out, back, rows) if back else out
+    out = f"{next(iter(found.inputs))} * {out}{found.gate.removeprefix('[...]')}" if found.gate else out
     return out, None if found.weights is None else _picked(found.weights, module)
 
 

@@ -102,7 +102,8 @@ class Placement:
         if self.pattern.startswith("columns"):
             joined = torch.cat(tensors, dim=1)
             return joined.T if self.pattern.endswith("turned") else joined
-        tensor = torch.stack(tensors) if len(tensors) > 1 else tensors[0]
+        stacks = len(tensors) > 1 or self.pattern.startswith("r ")
+        tensor = torch.stack(tensors) if stacks else tensors[0]
         if is_rephrased(self.pattern):
             return rephrased(self.pattern, tensor)
         pattern = self.pattern.removeprefix("flip")

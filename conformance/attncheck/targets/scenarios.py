@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.ask import Ask
-from attncheck.targets.influence import idle_parameters
+from attncheck.targets.influence import idle_parameters, unregistered
 from attncheck.targets.transforming import TRANSFORMS
 
 Results = Mapping[str, Any]
@@ -25,6 +25,13 @@ def _as_one(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -
     first = next(iter(inputs.values()))
     shared = {n: first if torch.equal(t, first) else t for n, t in inputs.items()}
     return adapter.call(built, shared, ask.options)
+
+
+def _left_out(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """Call without the inputs that may be left out."""
+    return adapter.call(
+        built, {n: t for n, t in inputs.items() if n not in adapter.interface.spare}, ask.options
+    )
 
 
 def _twice(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
@@ -119,6 +126,12 @@ def _weighed(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) 
     return {**adapter.call(built, inputs, ask.options), "idle": list(idle)}
 
 
+def _listed(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
+    """Note what the constructor made to be learned and did not register; then call."""
+    loose = unregistered(built)
+    return {**adapter.call(built, inputs, ask.options), "unregistered": list(loose)}
+
+
 def _inference(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
     with torch.inference_mode():
         result = adapter.call(built, {n: t.clone() for n, t in inputs.items()}, ask.options)
@@ -135,6 +148,7 @@ def _with_grad(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask
 SCENARIOS: Mapping[str, Scenario] = {
     "call": _call,
     "as_one": _as_one,
+    "left_out": _left_out,
     "twice": _twice,
     "reseeded": _reseeded,
     "trained": _trained,
@@ -144,6 +158,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "reloaded": _reloaded,
     "watched": _watched,
     "weighed": _weighed,
+    "listed": _listed,
     "inference": _inference,
     "with_grad": _with_grad,
     **TRANSFORMS,

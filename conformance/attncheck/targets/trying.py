@@ -147,9 +147,13 @@ class Comparison:
     """Compares guesses at a target's weights with variants of the reference, computed once."""
 
     def __init__(
-        self, base: Found, target: Any, case: Case, variants: Sequence[Mapping[str, Scalar]]
+        self,
+        target: Any,
+        case: Case,
+        variants: Sequence[Mapping[str, Scalar]],
+        train: bool = False,
     ) -> None:
-        self._base, self._target, self._case, self._variants = base, target, case, variants
+        self._target, self._case, self._variants, self._train = target, case, variants, train
         self._expected: dict[object, list[Tensor]] = {}
         self._built: Any = None
 
@@ -168,6 +172,8 @@ class Comparison:
         try:
             if self._built is None:
                 self._built = instance_of(adapter, ask)
+            if self._train:
+                self._built.train()
             with torch.no_grad():
                 adapter.load(self._built, {n: make(r) for n, r in ask.parameters.items()}, ask.names)
                 return adapter.call(self._built, {n: make(r) for n, r in ask.inputs.items()}, ask.options)[
@@ -180,16 +186,16 @@ class Comparison:
         key = (found.absent, found.identity, found.norms)
         if key not in self._expected:
             self._expected[key] = [
-                expected_of(subject, _with_options(subject, self._case, variant))["out"]
+                expected_of(subject, self._with_options(subject, variant))["out"]
                 for variant in self._variants
             ]
         return self._expected[key]
 
-
-def _with_options(subject: Subject, case: Case, variant: Mapping[str, Scalar]) -> Ask:
-    """The question under other options; its tensors are the same."""
-    ask = subject.ask(case)
-    return replace(ask, names={**ask.names, **variant}, options={**ask.options, **variant})
+    def _with_options(self, subject: Subject, variant: Mapping[str, Scalar]) -> Ask:
+        """The question under other options; its tensors are the same."""
+        ask = subject.ask(self._case)
+        options = {**ask.options, **variant}
+        return replace(ask, names={**ask.names, **variant}, options=options, train=self._train)
 
 
 def instance_of(adapter: FoundAdapter, ask: Ask) -> Any:

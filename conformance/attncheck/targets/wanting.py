@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Sequence
 
 from attncheck.targets.adapter import constructor_axes, signature_of
 from attncheck.targets.names import (
@@ -10,6 +11,7 @@ from attncheck.targets.names import (
     CAUSAL,
     CONFIGS,
     FACTORS,
+    GRIDS,
     HEAD_WIDTHS,
     INNER,
     KERNELS,
@@ -44,6 +46,8 @@ WINDOW = "(height, tokens // height)"
 # The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
 _RESOLUTION = "(height + 1) // 32 * 32"
 _RESOLUTIONS = "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
+_GRID_SIDE = "(height + 1) // 32"
+_GRID = "((height + 1) // 32, (width + 1) // 32)"
 # How large the pieces are in which a target works, or what it keeps: mistakes show only past them.
 _PIECES = re.compile(
     "chunk|block|tile|piece|split|slice|bucket|buffer|cache|batch|step|iter|seed|depth|layer|dilat"
@@ -53,6 +57,9 @@ _OTHERWISE: dict[str, Choices] = {
     # One number may be the side of a square, or count the tokens of a sequence.
     WINDOW: [("tokens", 0.4), ("height", 0.5)],
     _RESOLUTION: [(_RESOLUTIONS, 0.4)],
+    # The first layers of a network may be half as wide as its first stage.
+    "hidden": [("hidden // 2", 0.4)],
+    _GRID_SIDE: [(_GRID, 0.4)],
 }
 
 
@@ -62,8 +69,15 @@ def choices_for(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[
     return _by_size(parameter, mechanism, axes) if told is None else _as_told(parameter, *told)
 
 
-def pair_for(mechanism: Mechanism, axes: tuple[str, ...]) -> str | None:
-    """What an argument wants that is taken apart into two: the sides of what the mechanism is built for."""
+def whole_for(parts: Sequence[str], mechanism: Mechanism, axes: tuple[str, ...]) -> str | None:
+    """What an argument wants that is taken apart: the sides of what the mechanism is built for, and its channels."""
+    sides = _sides(mechanism, axes)
+    if sides is None or "channels" not in axes or len(parts) != 3:
+        return sides if len(parts) == 2 else None
+    return f"(channels, *{sides})" if "channels" in axes_for(parts[0].lower()) else f"(*{sides}, channels)"
+
+
+def _sides(mechanism: Mechanism, axes: tuple[str, ...]) -> str | None:
     if mechanism.id == "modified_resnet":
         return _RESOLUTIONS
     if "tokens" in axes and any(option.name == "height" for option in mechanism.contract.options):
@@ -141,12 +155,9 @@ def _by_meaning(
         return ("height" if name in SIDES else "tokens // height"), None
     if name in KERNELS and "branches" in axes:
         return "list(range(3, 3 + 2 * branches, 2))", 0.5
-    if mechanism.id == "modified_resnet" and (name in BLOCKS or _counts_four(parameter)):
-        return "(2, 3, 1, 1)", None
-    if mechanism.id == "modified_resnet" and name in ACROSS and "hidden" not in axes_for(name):
-        return _RESOLUTION.replace("height", "width"), None
-    if name in RESOLUTIONS and mechanism.id == "modified_resnet":
-        return _RESOLUTION, None
+    network = _of_a_network(parameter) if mechanism.id == "modified_resnet" else None
+    if network is not None:
+        return network, None
     if name in HEAD_WIDTHS and "heads" in axes and "head_dim" not in axes:
         return f"{'channels' if 'channels' in axes else 'model_dim'} // heads", 0.5
     if name in FACTORS and "head_dim" in axes and default is not None:
@@ -154,6 +165,22 @@ def _by_meaning(
     if name in SOFT_CAP and "soft_cap" in options:
         return "soft_cap", 0.5
     return None
+
+
+def _of_a_network(parameter: inspect.Parameter) -> str | None:
+    """What an argument of a network of stages wants, if its name tells: blocks in each stage, an image's size, …"""
+    name = parameter.name.lower()
+    if _counts_blocks(parameter):
+        return "(2, 3, 1, 1)"
+    if name in ACROSS and "hidden" not in axes_for(name):
+        return _RESOLUTION.replace("height", "width")
+    if "stem" in name:
+        return "hidden"
+    if name in ("embed_dim", "embedding_dim", "dim_out"):
+        return "classes"
+    if name in GRIDS:
+        return _GRID if _is_pair(parameter) else _GRID_SIDE
+    return _RESOLUTION if name in RESOLUTIONS else None
 
 
 def _layer(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]) -> str | None:
@@ -206,9 +233,11 @@ def _is_pair(parameter: inspect.Parameter) -> bool:
     return isinstance(default, (tuple, list)) and [type(n) for n in default] == [int, int]
 
 
-def _counts_four(parameter: inspect.Parameter) -> bool:
-    """Whether an argument's default are four whole numbers, as of the blocks in each stage."""
+def _counts_blocks(parameter: inspect.Parameter) -> bool:
+    """Whether an argument is how many blocks each of four stages has, by its default or else by its name."""
     default = parameter.default
+    if default in (parameter.empty, None):
+        return bool(BLOCKS.search(parameter.name.lower()))
     return isinstance(default, (tuple, list)) and [type(n) for n in default] == [int] * 4
 
 

@@ -187,6 +187,25 @@ def test_a_module_that_registers_too_little_is_caught():
     assert "10 numbers are registered as parameters, where at least 46 must be" in verdict.findings[0].actual
 
 
+def test_a_tensor_that_is_to_be_learned_and_is_no_parameter_is_caught_and_named(verdict):
+    class HasAFactorOfItsOwn(Reference):
+        def build(self, names):
+            built = super().build(names)
+            built.key.factor = torch.ones(1, requires_grad=True)
+            # Under another name, what is registered is no finding.
+            built.__dict__["tied"] = built.query.weight
+            return built
+
+    subject = Subject(BY_ID["cross"], Reference(BY_ID["cross"]).interface)
+    check = CHECKS["registers_its_parameters"]
+    target = HasAFactorOfItsOwn(BY_ID["cross"])
+
+    verdict = judge(check, subject, cases(check, subject, "quick", 1), InProcess(target), Known())
+
+    assert verdict.outcome == "failed"
+    assert verdict.findings[0].actual == "key.factor elsewhere"
+
+
 def ignores_its_query_layer(call, built, inputs, options):
     """Queries are keys, as where a name was mistyped."""
     y = inputs["y"]

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from attncheck.targets.influence import idle_parameters
+from attncheck.targets.influence import idle_parameters, unregistered
 
 
 class Layers(nn.Module):
@@ -47,3 +47,13 @@ def test_what_is_not_learned_is_not_asked_for() -> None:
 
 def test_a_plain_function_has_no_parameters() -> None:
     assert idle_parameters(torch.relu, lambda: torch.relu(torch.ones(2))) == ()
+
+
+def test_a_leaf_that_wants_a_gradient_and_is_no_parameter_is_unregistered() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].factor = torch.ones(1, requires_grad=True)
+    model[0].kept = model[0].weight * 2
+    model[0].constant = torch.ones(1)
+
+    assert unregistered(model) == ("0.factor",)
+    assert unregistered(len) == ()

@@ -1,5 +1,6 @@
 """What a module learns is told by name and shape, what it shares as well."""
 
+import torch
 from torch import nn
 
 from attncheck.targets.layers import layers, learned_shapes
@@ -56,3 +57,35 @@ def test_a_module_that_is_one_layer_has_its_weight_and_bias_together() -> None:
     (layer,) = layers({"weight": (4, 3), "bias": (4,)})
 
     assert set(layer.tensors) == {"weight", "bias"}
+
+
+def test_a_norm_spelled_out_is_one_layer_whatever_its_parts_are_called() -> None:
+    own = {"weight": (4, 3, 1, 1), "gamma": (4,), "beta": (4,), "running_mean": (4,), "running_var": (4,)}
+    named = {"bn_w": (4,), "bn_b": (4,), "bn_mean": (4,), "bn_var": (4,)}
+    keras = {"stem.scale": (4,), "stem.offset": (4,), "stem.moving_mean": (4,), "stem.moving_variance": (4,)}
+
+    conv, norm = layers(own)
+
+    assert set(conv.tensors) == {"weight"}
+    for found in (norm, *layers(named), *layers(keras)):
+        assert set(found.tensors) == {"weight", "bias", "running_mean", "running_var"}
+
+
+class NormedByHand(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("pool_mean", torch.zeros(3))
+        self.register_buffer("pool_var", torch.ones(3))
+        # One of a pair alone says nothing.
+        self.register_buffer("mean", torch.zeros(7))
+
+
+def test_a_mean_and_a_variance_of_one_name_are_statistics() -> None:
+    assert set(learned_shapes(NormedByHand())) == {"pool_mean", "pool_var"}
+
+
+def test_a_weight_and_a_bias_in_short_are_one_layer_where_the_rows_fit() -> None:
+    (query,) = layers({"q_w": (4, 3), "q_b": (4,)})
+
+    assert set(query.tensors) == {"weight", "bias"}
+    assert len(layers({"q_w": (4, 3), "q_b": (3,)})) == 2

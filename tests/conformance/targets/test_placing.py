@@ -23,6 +23,8 @@ PLACEMENTS = [
     (Placement("w", ROLES, "r (h d) i -> (h r d) i"), (18, 7)),
     (Placement("w", ROLES, "r (h d) i -> i (h d r)"), (7, 18)),
     (Placement("w", ROLES, "cat"), (18, 7)),
+    (Placement("w", ROLES, "r o i -> r i o"), (3, 7, 6)),
+    (Placement("w", ROLES[:1], "r o i -> r i o"), (1, 7, 6)),
     (Placement("w.{}", ROLES[:1], "(h d) i -> h d i"), (2, 7)),
     (Placement("a|b", ROLES[:1]), (3, 7)),
     (Placement("a|b", ROLES[:1], "o i -> i o"), (7, 3)),

@@ -53,3 +53,24 @@ def test_a_number_that_tells_nothing_is_no_length_of_a_call() -> None:
     ways = constructions(in_slices, BY_ID["kernel_regression"], ("q_len", "kv_len"), {})
 
     assert [way.arguments for way in ways] == [{}]
+
+
+def test_a_size_that_is_taken_apart_has_channels_before_the_sides_or_behind_them() -> None:
+    axes = ("channels", "hidden", "heads", "classes", "height", "width")
+
+    def last(filters: int, num_heads: int, block_repeats: list[int], input_shape=(224, 224, 3)) -> None:
+        rows, cols, chans = input_shape
+        assert rows * cols * chans
+
+    def first(filters: int, num_heads: int, block_repeats: list[int], input_shape=(3, 224, 224)) -> None:
+        c, h, w = input_shape
+        assert c * h * w
+
+    sides = "*((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
+    for function, whole in ((last, f"({sides}, channels)"), (first, f"(channels, {sides})")):
+        likeliest, *_ = constructions(function, BY_ID["modified_resnet"], axes, {})
+
+        assert likeliest.arguments["input_shape"] == whole
+        assert likeliest.arguments["block_repeats"] == "(2, 3, 1, 1)"
+        # The channels of the image are in the shape already.
+        assert likeliest.arguments["filters"] != "channels"
