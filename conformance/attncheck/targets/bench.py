@@ -32,6 +32,7 @@ class Bench:
 
     adapter: Adapter
     built: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     made: Kept = field(default_factory=Kept)
 
     def perform(self, ask: Ask) -> Answer:
@@ -62,8 +63,8 @@ class Bench:
 
     def _keep(self, key: str, built: Any) -> None:
         """Keep an instance; those that were built first go when there is no more room."""
-        self.built[key] = built
-        while len(self.built) > 1 and sum(map(_size, self.built.values())) > _ROOM:
+        self.built[key], self.sizes[key] = built, _size(built)
+        while len(self.built) > 1 and sum(self.sizes[key] for key in self.built) > _ROOM:
             del self.built[next(iter(self.built))]
 
     def _load(self, built: Any, ask: Ask) -> dict[str, Tensor]:

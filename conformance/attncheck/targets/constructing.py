@@ -52,11 +52,8 @@ def constructions(
         return [Construction(dict(given), 0.0)]
     wholes = {name: whole_for(parts, mechanism, axes) for name, parts in unpacked(target).items()}
     # Channels that come with the sides are in no other argument.
-    free = (
-        axes
-        if not any("channels" in (w or "") for w in wholes.values())
-        else tuple(a for a in axes if a != "channels")
-    )
+    taken = {"channels"} if any("channels" in whole for whole in wholes.values() if whole) else set()
+    free = tuple(axis for axis in axes if axis not in taken)
     choices = {p.name: choices_for(p, mechanism, free) for p in parameters if p.name not in given}
     choices |= {
         name: [(text, 0.0) for text in texts] for name, texts in words_read(target).items() if name in choices

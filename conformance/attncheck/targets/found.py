@@ -38,6 +38,12 @@ class Argument:
     keys: tuple[str, ...] = ()
 
 
+# Fields that JSON makes lists of, and that hold nothing but texts or plain mappings.
+_TUPLES = (
+    "absent", "identity", "idle", "free", "takes", "spare", "exclusive", "notes", "refuses", "also",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Found:
     """Everything that was found out about a target.
@@ -144,18 +150,7 @@ class Found:
                 fields[name] = MaskForm(**{**data[name], "axes": tuple(data[name]["axes"])})
         fields["documented"] = {n: tuple(said) for n, said in data["documented"].items()}
         fields["norms"] = tuple(Norm(**{**n, "places": tuple(n["places"])}) for n in data["norms"])
-        for name in (
-            "absent",
-            "identity",
-            "idle",
-            "free",
-            "takes",
-            "spare",
-            "exclusive",
-            "notes",
-            "refuses",
-            "also",
-        ):
+        for name in _TUPLES:
             fields[name] = tuple(data[name])
         return Found(**fields)
 
