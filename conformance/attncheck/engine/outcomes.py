@@ -48,6 +48,10 @@ def certain(subject: Subject, check: Check, verdict: Verdict) -> Verdict:
     """A failure against the reference counts only if the weights are known to stand where they should."""
     if check.id == "matches_the_reference" and verdict.outcome == "skipped" and not subject.interface.loads:
         return replace(verdict, outcome="errored")
+    if check.id == "matches_the_reference" and verdict.outcome == "passed" and subject.interface.unmatched:
+        defaults = ", ".join(subject.interface.unmatched)
+        reason = f"right, but at its default {defaults} its weights could not be matched with the reference's"
+        return replace(verdict, outcome="errored", reason=reason)
     if verdict.outcome != "failed" or subject.interface.certainty != "guessed":
         return verdict
     through_weights = any(law.parameters for law in subject.laws(check.id))

@@ -37,6 +37,7 @@ class Interface:
     loads       whether the reference's weights can be put into the target
     shared      how many heads of keys and values there are, where each serves several heads of queries
     lacking     in what the target's weights cannot be the reference's: too few, or each several times; empty if nothing
+    unmatched   defaults of the target, as `name=value`, at which its weights have no place in the reference
     spare       those that a call may leave out: the one before stands for them then
     is_module   whether the target has modes, or is a plain function
     gives       outputs that come back
@@ -70,6 +71,7 @@ class Interface:
     lacking: str = ""
     ranks: Mapping[str, int] = field(default_factory=dict)
     also: tuple[Mapping[str, int], ...] = ()
+    unmatched: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
     is_module: bool = True
     gives: tuple[str, ...] = ("out",)

@@ -42,7 +42,17 @@ def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
             found = _with_bias(found, target, mechanism, option, argument)
         elif not option.name.endswith("bias"):
             found = _opened(found, target, mechanism, option, argument)
+            found = _with_unmatched(found, target, option, argument)
     return found
+
+
+def _with_unmatched(found: Found, target: Any, option: Option, argument: str) -> Found:
+    """The adapter that knows a default of the target under which its weights have no place."""
+    default = next(p.default for p in offered(target, found.config) or [] if p.name == argument)
+    settled = found.fixed.get(option.name, default)
+    if default == settled or default not in option.values or argument not in found.arguments:
+        return found
+    return replace(found, unmatched=(*found.unmatched, f"{argument}={default}"))
 
 
 def _without_partial_bias(found: Found, target: Any, mechanism: Mechanism) -> Found:

@@ -40,7 +40,17 @@ def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
     found = _with_exclusive(found, target, mechanism)
     found = with_other_forms(found, target, mechanism)
     found = _with_documentation(found, target)
-    return replace(found, notes=notes_of(found))
+    return replace(found, notes=(*notes_of(found), *_left_alone(found, target)))
+
+
+def _left_alone(found: Found, target: Any) -> list[str]:
+    """A line on the arguments of the call that nothing was made of: what they do is not judged."""
+    forms = [form.argument for form in (found.mask, found.padding) if form is not None]
+    known = {*forms, found.biased}
+    if any(not argument.name for argument in found.call):
+        return []
+    left = [p.name for p in unused(found, target) if p.name not in known]
+    return [f"never handed over, so not judged: {', '.join(left)}"] if left else []
 
 
 def _with_documentation(found: Found, target: Any) -> Found:

@@ -40,7 +40,7 @@ class Argument:
 
 # Fields that JSON makes lists of, and that hold nothing but texts or plain mappings.
 _TUPLES = (
-    "absent", "identity", "idle", "free", "takes", "spare", "exclusive", "notes", "refuses", "also",
+    "absent", "identity", "idle", "free", "takes", "unmatched", "spare", "exclusive", "notes", "refuses", "also",
 )  # fmt: skip
 
 
@@ -52,6 +52,7 @@ class Found:
     config      name of a constructor argument that takes all of them as one object's fields
     made_as     what that object is: a namespace, a dictionary, or a class that the target's module knows
     result      where the output is: "" itself, "0" an index, "out" a key or a field
+    unmatched   defaults of the target at which its weights have no place in the reference
     spare       inputs that a call may leave out
     gate        how a gate that comes back alone is laid along the input that it scales, as an index
     weights     where the attention weights are, if they come back
@@ -103,6 +104,7 @@ class Found:
     idle: tuple[str, ...] = ()
     ranks: Mapping[str, int] = field(default_factory=dict)
     also: tuple[Mapping[str, int], ...] = ()
+    unmatched: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
     exclusive: tuple[str, ...] = ()
     others: tuple[tuple[Placement, ...], ...] = ()

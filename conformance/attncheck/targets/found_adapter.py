@@ -68,6 +68,7 @@ class FoundAdapter:
             lacking=found.lacking,
             ranks=found.ranks,
             also=found.also,
+            unmatched=found.unmatched,
             spare=found.spare,
             # What is handed its weights is a function, whoever owns them.
             is_module=found.is_class and not found.owned,

@@ -55,6 +55,26 @@ def test_a_mistake_under_an_option_that_is_off_by_default_is_found(target: type,
     assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == outcome
 
 
+class WithoutStatistics(Block):
+    """Its norm sees the batch in evaluation too, so the statistics of the reference have no place in it."""
+
+    def __init__(self, in_channels: int, inner: int, norm: bool = True) -> None:
+        super().__init__(in_channels, inner, norm)
+        if norm:
+            self.w[1] = nn.BatchNorm2d(in_channels, track_running_stats=False)
+
+
+def test_a_default_at_which_the_weights_have_no_place_is_judged_in_part_and_named() -> None:
+    assert discover(WithoutStatistics, BY_ID["non_local"]).unmatched == ("norm=True",)
+
+    report = run(
+        WithoutStatistics, mechanism="non_local", isolate=False, seed=1, checks=("matches_the_reference",)
+    )
+
+    assert report.exit_code == 3
+    assert "at its default norm=True its weights could not be matched" in report.verdicts[-1].reason
+
+
 class Gate(nn.Module):
     """A residual block with CBAM whose skip strides over other pixels than its convolution does."""
 

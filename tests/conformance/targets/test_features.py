@@ -198,3 +198,16 @@ def test_an_argument_for_padding_beside_a_mask_is_judged_as_well(function: Atten
     assert seen.padding is not None
     assert (seen.mask.argument, seen.padding.argument) == ("attn_mask", "key_padding_mask")
     assert {v.check: v.outcome for v in report.verdicts}["masked_equals_removed"] == outcome
+
+
+class TakesMore(nn.Module):
+    """Its last argument is none that the mechanism knows."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, chunks: int = 1) -> Tensor:
+        return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1) @ v
+
+
+def test_arguments_that_nothing_was_made_of_are_named() -> None:
+    notes = discover(TakesMore, BY_ID["scaled_dot_product"]).notes
+
+    assert notes[-1] == "never handed over, so not judged: chunks"
