@@ -6,8 +6,8 @@ four other processes waiting, seed 0 at the default budget took 267 s with 70 ri
 were shared and 202 s after, 255 s by the clock. All mistakes under 20 seeds took 227 s, 564 s by the clock.
 Since then both have grown: `attncheck selftest --seeds 20 --jobs 2` took 6172 s with 544 mistakes and 82 right ones,
 3456 s by the clock, some of it beside other work; with wide and long cases and 571 mistakes 7761 s, 3910 s by the
-clock; with 575 mistakes and another machine 5287 s, 2782 s by the clock. The aim of 60 s by the clock for a seed was not reached: nine tenths of it go into what is right, which sees
-every case of every check.
+clock; with 575 mistakes and another machine 5287 s, 2782 s by the clock. The aim of 60 s by the clock for a seed was
+not reached: nine tenths of it go into what is right, which sees every case of every check.
 """
 
 import sys
