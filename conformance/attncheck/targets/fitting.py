@@ -72,7 +72,8 @@ def _patterns(
         return
     if "|" in name:
         yield "", 0.2
-        yield from [("o i -> i o", 0.3)] if len(shape) == 2 else []
+        if len(shape) == 2:
+            yield "o i -> i o", 0.3
         return
     if "{}" in name:
         yield from _per_head(mine, shape, path, heads)

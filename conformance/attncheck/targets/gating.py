@@ -16,6 +16,12 @@ _FORMS: Mapping[str, Mapping[tuple[str, ...], str]] = {
         ("batch", "height", "width"): "[:, None]",
     },
 }
+_ALL = slice(None)
+_INDICES: Mapping[str, Any] = {
+    "[...]": ...,
+    "[:, :, None, None]": (_ALL, _ALL, None, None),
+    "[:, None]": (_ALL, None),
+}
 
 
 def form_of(mechanism: str, shape: tuple[int, ...], sizes: Mapping[str, int]) -> str:
@@ -27,10 +33,4 @@ def form_of(mechanism: str, shape: tuple[int, ...], sizes: Mapping[str, int]) ->
 
 def scaled(x: Tensor, gate: Tensor, form: str) -> Tensor:
     """The input times a gate of one of these forms."""
-    everything = slice(None)
-    indices: Mapping[str, Any] = {
-        "[...]": ...,
-        "[:, :, None, None]": (everything, everything, None, None),
-        "[:, None]": (everything, None),
-    }
-    return x * gate[indices[form]]
+    return x * gate[_INDICES[form]]

@@ -14,6 +14,7 @@ Grouped = dict[str, dict[str, tuple[str, Shape]]]
 
 _LEAF = re.compile(r"^(.*?)[._]?(weight|bias|running_mean|running_var)$")
 _STATISTIC = re.compile(r"^(.*?)[._]?(?:running|moving)?_?(mean|var)(?:iance)?$")
+# Behind the path of statistics that a layer of that path has no part in; no attribute is called so.
 _APART = " statistics"
 _SHORT = re.compile(r"^(.*[._])(w|b)$")
 # What the factor and the shift of a norm that is spelled out are called, behind the name of the norm.
@@ -91,7 +92,7 @@ def _apart(grouped: Grouped) -> list[str]:
 
 
 def _beside(grouped: Grouped, norm: str, shape: Shape, words: tuple[str, ...]) -> str | None:
-    """What stands alone, has this shape, and has the name of a norm and one of these words."""
+    """The path of a vector of this shape, without statistics, that has the name of a norm and one of these words."""
     names = [f"{norm}{dot}{word}".lstrip("._") for word in words for dot in "._"]
     vectors = (n for n in names if n in grouped and "running_mean" not in grouped[n])
     return next((n for n in vectors if grouped[n].get("weight", ("", ()))[1] == shape), None)

@@ -21,16 +21,8 @@ LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "con
 RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size", "img", "image",
                "hw", "im_size", "input_shape", "n_pix", "pixels", "image_height", "img_height")  # fmt: skip
 # What is left of an image behind the last stage of a network.
-GRIDS = (
-    "grid",
-    "grid_size",
-    "feat_size",
-    "fmap_size",
-    "spacial_dim",
-    "spatial_dim",
-    "final_size",
-    "pool_size",
-)
+GRIDS = ("grid", "grid_size", "feat_size", "fmap_size", "spacial_dim", "spatial_dim", "final_size",
+         "pool_size")  # fmt: skip
 # A dictionary of weights that a function is handed.
 PARAMETERS = ("params", "parameters", "param", "state_dict", "state", "weights_dict", "theta")
 # Names of the height alone, not of a map's size.
