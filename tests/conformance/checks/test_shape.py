@@ -1,5 +1,7 @@
 """Shapes: a size that is not supported, a wrong shape, dtype or device are each caught."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -30,6 +32,16 @@ def fills_with_a_number(call, built, inputs, options):
     return call(built, inputs, options)
 
 
+def knows_no_float16(call, built, inputs, options):
+    if inputs["q"].dtype == torch.float16:
+        raise RuntimeError("not implemented for 'Half'")
+    return call(built, inputs, options)
+
+
+def refuses(module):
+    raise ValueError("not these sizes")
+
+
 CHANGES = [
     ("output_has_the_right_shape", swaps_its_axes),
     ("output_keeps_the_dtype", answers_in_float64),
@@ -50,6 +62,54 @@ def test_a_legal_size_that_crashes_is_caught(verdict):
     assert found.findings[0].case.sizes["kv_len"] == 1
 
 
+def test_a_constructor_may_refuse_any_sizes_but_those_it_was_seen_to_accept(verdict, case_of):
+    base, wider = case_of("cross"), case_of("cross", query_size=case_of("cross").sizes["query_size"] + 1)
+    refused = {"built": refuses, "given": [wider]}
+
+    assert verdict("runs_at_every_legal_size", "cross", built=refuses, given=[base]).outcome == "failed"
+    for check in ("runs_at_every_legal_size", "output_keeps_the_dtype"):
+        found = verdict(check, "cross", **refused)
+        assert (found.outcome, "the constructor refuses" in found.reason) == ("skipped", True)
+    # Where it is known what is refused, sizes to begin with are no promise.
+    ruled = {"refuses": ("query_size > 1000",)}
+    assert (
+        verdict("runs_at_every_legal_size", "cross", built=refuses, given=[base], interface=ruled).outcome
+        == "skipped"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "expected"),
+    [
+        ("cross", "(batch, q_len, v_dim)"),
+        ("non_local", "(batch, channels, "),
+        ("cbam_block", "(batch, out_channels, ("),
+    ],
+)
+def test_an_output_of_another_rank_has_the_wrong_shape(verdict, mechanism, expected):
+    found = verdict("output_has_the_right_shape", mechanism, lambda out, inputs, built: out.flatten(1))
+
+    assert found.outcome == "failed"
+    assert found.findings[0].expected.startswith(expected)
+
+
+def test_a_result_in_float16_is_asked_for_with_a_mask_where_one_is_taken(verdict, subject_of):
+    masks = set()
+
+    def sees(call, built, inputs, options):
+        masks.add("mask" in inputs)
+        return call(built, inputs, options)
+
+    verdict("output_keeps_the_dtype", "scaled_dot_product", instead=sees)
+    assert masks == {True, False}
+    masks.clear()
+    verdict("output_keeps_the_dtype", "squeeze_excitation", instead=sees)
+    assert masks == {False}
+    assert "mask" in shape.masks_work_in_float16.applies(subject_of("squeeze_excitation"))
+    single = replace(subject_of("scaled_dot_product"), dtypes=("float32",))
+    assert shape.masks_work_in_float16.applies(single) == "float16 was not asked for"
+
+
 def test_a_fill_that_float16_does_not_hold_is_told_of_and_fails_nothing(verdict):
     found = verdict("masks_work_in_float16", "scaled_dot_product", instead=fills_with_a_number)
 
@@ -60,6 +120,15 @@ def test_a_fill_that_float16_does_not_hold_is_told_of_and_fails_nothing(verdict)
         verdict("output_keeps_the_dtype", "scaled_dot_product", instead=fills_with_a_number).outcome
         == "passed"
     )
+
+
+def test_no_result_in_float16_at_all_says_nothing_of_the_fill(verdict):
+    found = verdict("masks_work_in_float16", "scaled_dot_product", instead=knows_no_float16)
+
+    assert found.outcome == "skipped"
+    assert "not implemented for 'Half'" in found.reason
+    without = verdict("output_keeps_the_dtype", "scaled_dot_product", instead=knows_no_float16)
+    assert (without.outcome, without.findings[0].kind) == ("failed", "raises in float16")
 
 
 def test_every_check_of_shapes_has_an_implementation_that_it_catches():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attncheck.checks.squeeze import gate_keeps_a_unit
 from attncheck.engine.request import Request
 from attncheck.engine.run import run
 
@@ -52,6 +53,15 @@ def test_a_unit_that_sleeps_for_some_inputs_is_a_unit(seed: int) -> None:
     report = run(request)
 
     assert [v.outcome for v in report.verdicts if v.check == "gate_keeps_a_unit"] == ["passed"]
+
+
+def test_a_ratio_that_nobody_chooses_is_not_asked_for(subject_of) -> None:
+    applies = gate_keeps_a_unit.applies
+
+    assert applies(subject_of("cbam_channel")) is None
+    for fixed in ({"fixed": {"reduction": 4}}, {"derived": {"reduction": "channels"}}):
+        assert applies(subject_of("cbam_channel", **fixed)) == "the target fixes its squeeze ratio"
+    assert "is no law of cbam_spatial" in applies(subject_of("cbam_spatial"))
 
 
 @pytest.mark.parametrize(
