@@ -88,6 +88,36 @@ def test_what_runs_out_of_memory_is_not_accused():
     assert "too much for it: MemoryError: 17 GiB" in verdict.reason
 
 
+def flattened(call, built, inputs, options):
+    return {"out": inputs["x"].flatten(2)}
+
+
+@pytest.mark.parametrize(
+    ("change", "sizes", "reason"),
+    [
+        ({"interface": {"norms": ("norm",)}}, {}, "pixels of it cannot be computed alone"),
+        ({}, {"height": 1, "width": 1}, "one pixel is no map"),
+        ({"instead": flattened}, {"height": 5, "width": 3}, "the output has another shape"),
+    ],
+)
+def test_what_large_maps_say_nothing_of_is_skipped_with_the_reason(verdict, case_of, change, sizes, reason):
+    found = verdict("large_maps_match", "criss_cross", given=[case_of("criss_cross", **sizes)], **change)
+
+    assert found.outcome == "skipped"
+    assert reason in found.reason
+
+
+def test_a_result_in_another_dtype_says_nothing_of_float16(verdict, case_of):
+    large = [case_of("squeeze_excitation", **maps.AVERAGED[0])]
+
+    def widens(out, inputs, built):
+        return out.float() * torch.nan
+
+    found = verdict("means_fit_float16", "squeeze_excitation", widens, given=large)
+    assert found.outcome == "skipped"
+    assert "no result in float16" in found.reason
+
+
 def test_mechanisms_without_weights_for_pixels_are_skipped_with_the_reason():
     reference = Reference(MECHANISMS["squeeze_excitation"])
 
