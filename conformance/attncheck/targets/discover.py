@@ -48,7 +48,7 @@ from attnref import Mechanism
 # Assignments of weights that are compared.
 _GUESSES = 400
 
-# A way to build and call that is less likely than this is not tried with masks.
+# A way to build and call that is less likely than this is not tried with masks, nor told what it lacks.
 _FAR = 2.0
 
 # Of a search's seconds, what the assignments for one way to build the target may take.
@@ -238,11 +238,8 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
             likeliest = replace(likeliest, certainty="placed")
         search.keep(rank + penalty, likeliest)
     else:
-        lacking = lacking_parameters(
-            plan.own,
-            parameter_shapes(search.mechanism, {**first.names, **base.fixed}),
-            first.sizes.get("heads", 1),
-        )
+        wanted = parameter_shapes(search.mechanism, {**first.names, **base.fixed})
+        lacking = lacking_parameters(plan.own, wanted, first.sizes.get("heads", 1)) if rank < _FAR else ""
         search.keep(rank + penalty + 20, replace(base, loads=False, certainty="guessed", lacking=lacking))
     return None
 

@@ -58,6 +58,9 @@ def _with_documentation(found: Found, target: Any) -> Found:
     layout = LAYOUT_OPTIONS.get(found.result_layout)
     if layout is not None:
         found = replace(found, conventions={**found.conventions, "layout": layout})
+    if found.certainty == "guessed":
+        # Answers that no adapter explains contradict nothing.
+        return found
     mask = found.mask.argument if found.mask else None
     return replace(
         found, documented=documented(target, mask, headed=layout in ("heads_first", "length_first"))

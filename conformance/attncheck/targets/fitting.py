@@ -92,7 +92,7 @@ def _patterns(
         # Kernels of convolutions have one order.
         yield "o i -> i o", (1.5 if shape[0] == shape[1] else 0.0)
     if len(shape) > 2:
-        yield from _unfolded(mine, shape)
+        yield from _kernel(mine, shape)
     if len(shape) == 2 and len(mine) == 3 and heads:
         yield from _split_heads(mine, shape, path, heads)
     if (
@@ -106,20 +106,29 @@ def _patterns(
 
 
 def _table(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:
-    """A table of offsets, which may be counted from either end; those of a window may have an axis each."""
+    """A table of offsets, counted from either end or from offset zero; those of a window may have an axis each."""
     if mine[-1] == shape[1] and elements(mine[:-1]) == shape[0]:
         if mine != shape:
             yield "", 0.0
-        yield "flip", 0.5
+        yield from (("flip", 0.5), ("roll", 0.6), ("flip roll", 0.6))
     elif mine[0] == shape[1] and elements(mine[1:]) == shape[0]:
         if mine != shape[::-1]:
             yield "o i -> i o", 0.0
-        yield "flip o i -> i o", 0.5
+        yield from (
+            (f"{moves} o i -> i o", cost)
+            for moves, cost in (("flip", 0.5), ("roll", 0.6), ("flip roll", 0.6))
+        )
 
 
-def _unfolded(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:
-    """A kernel as a matrix over the patches that `unfold` gives: channels first, then the window's pixels."""
-    axes = " ".join("iklm"[: len(shape) - 1])
+def _kernel(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:
+    """A kernel with its channels last, or as a matrix over the patches that `unfold` gives: channels, then pixels."""
+    window = " ".join("klm"[: len(shape) - 2])
+    axes = f"i {window}"
+    if squeezed(mine) != squeezed(shape):
+        if mine == (*shape[2:], shape[1], shape[0]):
+            yield f"o {axes} -> {window} i o", 0.3
+        if mine == (shape[0], *shape[2:], shape[1]):
+            yield f"o {axes} -> o {window} i", 0.4
     rows, columns = shape[0], elements(shape[1:])
     if mine in ((rows, columns), (columns,) if rows == 1 else ()) and squeezed(mine) != squeezed(shape):
         yield f"o {axes} -> o ({axes})", 0.2

@@ -2,6 +2,9 @@
 
 from attncheck.targets.found import DICTIONARY, NAMESPACE, Found
 
+# Tensors of a header; a network has a hundred.
+_MOST_WEIGHTS = 16
+
 _KINDS = {NAMESPACE: "namespace", DICTIONARY: "dictionary"}
 
 
@@ -42,10 +45,13 @@ def _of_the_masks(found: Found) -> list[str]:
 def _of_the_weights(found: Found) -> list[str]:
     lines = []
     if found.placements:
-        places = (
+        places = [
             f"{p.target} = {', '.join(p.roles)}{' as ' + p.pattern if p.pattern else ''}"
             for p in found.placements
-        )
+        ]
+        if len(places) > _MOST_WEIGHTS:
+            left = len(places) - _MOST_WEIGHTS
+            places[_MOST_WEIGHTS:] = [f"and {left} more (attncheck adapt writes them all)"]
         lines.append("weights: " + "; ".join(places))
     for norm in found.norms:
         lines.append(f"{' and '.join(norm.places)} through a {norm.kind} norm inside it, eps={norm.eps:g}")

@@ -12,7 +12,7 @@ from attncheck.targets.found import DICTIONARY, NAMESPACE, Argument, Found, valu
 from attncheck.targets.layouts import layout
 from attncheck.targets.masks import MaskForm
 from attncheck.targets.names import INPUTS
-from attncheck.targets.placing import Placement
+from attncheck.targets.placing import Placement, moved
 from attncheck.targets.rephrasing import as_source, is_rephrased
 
 WIDTH = 110
@@ -214,9 +214,11 @@ def placed(placement: Placement, weights: str, heads: str | None) -> str:
     text = parts[0] if len(parts) == 1 else f"torch.stack([{', '.join(parts)}])"
     if is_rephrased(placement.pattern):
         return as_source(placement.pattern, text)
-    pattern = placement.pattern.removeprefix("flip")
-    if pattern != placement.pattern:
+    moves, pattern = moved(placement.pattern)
+    if "flip" in moves:
         text += ".flip(0)"
+    if "roll" in moves:
+        text = f"torch.fft.ifftshift({text}, 0)"
     if not pattern:
         return text
     if heads is not None:
@@ -236,7 +238,7 @@ def _split(placement: Placement, weights: str) -> str:
 
 def needs_heads(placement: Placement) -> bool:
     """Whether the pattern can only be read with the number of heads."""
-    return "h" in re.findall(r"\w+", placement.pattern.removeprefix("flip"))
+    return "h" in re.findall(r"\w+", moved(placement.pattern)[1])
 
 
 def entry(placement: Placement, weights: str, heads: str | None) -> str:

@@ -21,9 +21,9 @@ class Placement:
 
     `pattern` is an einops pattern over the reference's tensor, or over several of them stacked
     along a first axis `r`; empty for a plain copy, "cat" for tensors one after the other, "columns" for
-    matrices side by side, either with "turned" behind it for the whole transposed, "flip" before a pattern
-    for a first axis that runs backwards, or one of `rephrasing` for a number that is learned in another
-    form. In it, `h` is the number of heads. `target` may hold "{}" for one tensor per head, or several
+    matrices side by side, either with "turned" behind it for the whole transposed, "flip" or "roll" before a
+    pattern for a first axis that runs backwards or begins at its middle, or one of `rephrasing` for a number
+    that is learned in another form. In it, `h` is the number of heads. `target` may hold "{}" for one tensor per head, or several
     names with "|" between them: then each takes as many of the rows as it has, by the pattern.
     """
 
@@ -106,13 +106,24 @@ class Placement:
         tensor = torch.stack(tensors) if stacks else tensors[0]
         if is_rephrased(self.pattern):
             return rephrased(self.pattern, tensor)
-        pattern = self.pattern.removeprefix("flip")
-        if pattern != self.pattern:
+        moves, pattern = moved(self.pattern)
+        if "flip" in moves:
             tensor = tensor.flip(0)
+        if "roll" in moves:
+            tensor = torch.fft.ifftshift(tensor, 0)
         if not pattern:
             return tensor
         needs_heads = "h" in pattern.replace("(", " ").replace(")", " ").split()
-        return rearrange(tensor, pattern.strip(), **({"h": int(str(names["heads"]))} if needs_heads else {}))
+        return rearrange(tensor, pattern, **({"h": int(str(names["heads"]))} if needs_heads else {}))
+
+
+def moved(pattern: str) -> tuple[tuple[str, ...], str]:
+    """What happens to the first axis before the pattern itself, and that pattern."""
+    first, _, rest = pattern.partition(" ")
+    if first not in ("flip", "roll"):
+        return (), pattern
+    others, rest = moved(rest)
+    return (first, *others), rest
 
 
 def continued(placements: tuple[Placement, ...], parameters: Mapping[str, object]) -> list[Placement]:

@@ -42,7 +42,8 @@ _LENGTH = "max(q_len, kv_len)"
 LONGEST = f"{_LENGTH} + q_len % 3"
 _AT_MOST = re.compile("max|longest|block|context|ctx|position")
 _MAP = "(height, width)"
-WINDOW = "(height, tokens // height)"
+_ACROSS = "tokens // height"
+WINDOW = f"(height, {_ACROSS})"
 # The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
 _RESOLUTION = "(height + 1) // 32 * 32"
 _RESOLUTIONS = "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
@@ -57,6 +58,8 @@ _OTHERWISE: dict[str, Choices] = {
     # One number may be the side of a square, or count the tokens of a sequence.
     WINDOW: [("tokens", 0.4), ("height", 0.5)],
     _RESOLUTION: [(_RESOLUTIONS, 0.4)],
+    # The side of a window, or how wide a token is.
+    _ACROSS: [("model_dim", 0.4)],
     # The first layers of a network may be half as wide as its first stage.
     "hidden": [("hidden // 2", 0.4)],
     _GRID_SIDE: [(_GRID, 0.4)],
@@ -114,6 +117,9 @@ def _by_size(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
         # With one head for want of another number, what heads do to each other would go unseen.
         return found
     if required:
+        if not likely and mechanism.id == "modified_resnet":
+            # What tells nothing may well be the size of the image: no other size has so many names.
+            found += [(_RESOLUTION, 0.5), (_RESOLUTIONS, 0.6)]
         found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
         return [*found, *((c, 3.0) for c in CONSTANTS)]
     if not found and is_count(parameter) and not _PIECES.search(name):
@@ -152,7 +158,7 @@ def _by_meaning(
     if name in WINDOWS and "height" in options and "tokens" in axes:
         return WINDOW, None
     if "height" in options and "tokens" in axes and name in (*SIDES, *ACROSS):
-        return ("height" if name in SIDES else "tokens // height"), None
+        return ("height" if name in SIDES else _ACROSS), None
     if name in KERNELS and "branches" in axes:
         return "list(range(3, 3 + 2 * branches, 2))", 0.5
     network = _of_a_network(parameter) if mechanism.id == "modified_resnet" else None

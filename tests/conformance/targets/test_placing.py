@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attncheck.targets.placing import Placement, continued, restacked
+from attncheck.targets.placing import Placement, continued, moved, restacked
 
 NAMES = {"heads": 3}
 TWO = {"excite.0.weight": 0, "excite.1.weight": 0, "squeeze.weight": 0}
@@ -26,6 +26,8 @@ PLACEMENTS = [
     (Placement("w", ROLES, "r o i -> r i o"), (3, 7, 6)),
     (Placement("w", ROLES[:1], "r o i -> r i o"), (1, 7, 6)),
     (Placement("w.{}", ROLES[:1], "(h d) i -> h d i"), (2, 7)),
+    (Placement("w", ROLES[:1], "flip o i -> i o"), (7, 6)),
+    (Placement("w", ROLES[:1], "flip roll"), (6, 7)),
     (Placement("a|b", ROLES[:1]), (3, 7)),
     (Placement("a|b", ROLES[:1], "o i -> i o"), (7, 3)),
 ]
@@ -48,6 +50,21 @@ def test_gradients_return_to_where_the_weights_came_from(
 
     assert set(gradients) == set(placement.roles)
     assert all(torch.equal(gradients[role], weights[role]) for role in placement.roles)
+
+
+def test_a_first_axis_may_begin_at_its_middle_or_run_backwards() -> None:
+    offsets = {"table": torch.arange(-2.0, 3.0)[:, None]}
+
+    def read(pattern: str) -> list[float]:
+        own = torch.zeros(5, 1)
+        Placement("w", ("table",), pattern).place({"w": own}, offsets, {})
+        return own.flatten().tolist()
+
+    assert read("roll") == [0, 1, 2, -2, -1]
+    assert read("flip") == [2, 1, 0, -1, -2]
+    assert read("flip roll") == [0, -1, -2, 2, 1]
+    assert moved("flip roll o i -> i o") == (("flip", "roll"), "o i -> i o")
+    assert moved("o i -> i o") == ((), "o i -> i o")
 
 
 def test_a_missing_gradient_is_missing_for_every_role() -> None:

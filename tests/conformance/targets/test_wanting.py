@@ -47,6 +47,26 @@ def test_the_sides_of_a_map_whose_pixels_are_the_tokens_are_told_apart() -> None
     assert likeliest.arguments["width"] == "tokens // height"
 
 
+def test_a_width_beside_a_length_is_how_wide_a_token_is() -> None:
+    def over_tokens(width: int, n_heads: int, length: int) -> None: ...
+
+    ways = constructions(over_tokens, BY_ID["relative_position"], ("model_dim", "heads", "tokens"), {})
+
+    wanted = {"width": "model_dim", "n_heads": "heads", "length": "tokens"}
+    assert wanted in [way.arguments for way in ways]
+
+
+def test_what_tells_nothing_of_a_network_may_be_the_size_of_an_image() -> None:
+    axes = ("channels", "hidden", "heads", "classes", "height", "width")
+
+    def network(blocks_per_stage: list[int], picture: tuple[int, int], base: int = 16) -> None: ...
+
+    first, second, *_ = constructions(network, BY_ID["modified_resnet"], axes, {})
+
+    assert first.arguments["picture"] == "(height + 1) // 32 * 32"
+    assert second.arguments["picture"] == "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
+
+
 def test_a_number_that_tells_nothing_is_no_length_of_a_call() -> None:
     def in_slices(take: int = 3) -> None: ...
 
