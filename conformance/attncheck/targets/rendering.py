@@ -50,7 +50,7 @@ def rendered(found: Found, target: str) -> str:
         imports = [*imports, f'{name} = attncheck.owning({name}, "{found.mechanism}", {owned})']
     if found.core:
         third += [] if "import attncheck" in third else ["import attncheck"]
-        imports = [*imports, f"{name} = attncheck.projecting({name})"]
+        imports = [*imports, f'{name} = attncheck.projecting({name}, "{found.mechanism}")']
     blocks = [f'"""How {found.qualname} is built and called as {found.mechanism}, as attncheck found it."""']
     blocks += ["\n".join(block) for block in (head, third, imports) if block]
     return "\n\n".join(blocks) + f"\n\n\n{text}\n"

@@ -1,4 +1,4 @@
-"""Attention that takes queries, keys and values by heads is judged between projections."""
+"""Attention that takes queries, keys and values, by heads or as maps, is judged between projections."""
 
 import pytest
 import torch
@@ -67,6 +67,44 @@ def test_it_is_judged_as_the_whole_would_be(target, conforms: bool) -> None:
     assert report.conforms == conforms
 
 
+def cross_of_maps(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    height = query.shape[2]
+    columns = torch.einsum("bdhw,bdjw->bhwj", query, key)
+    columns = columns.masked_fill(torch.eye(height, dtype=torch.bool)[:, None], -torch.inf)
+    rows = torch.einsum("bdhw,bdhj->bhwj", query, key)
+    weights = softmax(torch.cat([columns, rows], -1), -1)
+    down, across = weights[..., :height], weights[..., height:]
+    return torch.einsum("bhwj,bcjw->bchw", down, value) + torch.einsum("bhwj,bchj->bchw", across, value)
+
+
+def cross_that_counts_itself_twice(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    columns = torch.einsum("bdhw,bdjw->bhwj", query, key)
+    rows = torch.einsum("bdhw,bdhj->bhwj", query, key)
+    down, across = softmax(torch.cat([columns, rows], -1), -1).split(query.shape[2:], -1)
+    return torch.einsum("bhwj,bcjw->bchw", down, value) + torch.einsum("bhwj,bchj->bchw", across, value)
+
+
+class OfAllPixels(nn.Module):
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        weights = softmax(q.flatten(2).mT @ k.flatten(2), -1)
+        return (v.flatten(2) @ weights.mT).unflatten(2, q.shape[2:]), weights
+
+
+@pytest.mark.parametrize(
+    ("target", "mechanism", "conforms"),
+    [
+        (cross_of_maps, "criss_cross", True),
+        (cross_that_counts_itself_twice, "criss_cross", False),
+        (OfAllPixels, "spatial_self", True),
+    ],
+)
+def test_attention_over_maps_is_judged_between_convolutions(target, mechanism: str, conforms: bool) -> None:
+    report = run(target, mechanism=mechanism, budget="quick", seed=3)
+
+    assert report.conforms == conforms
+    assert "(batch, channels, height, width)" in report.header.adapter[0]
+
+
 def test_attention_that_is_a_mechanism_of_its_own_is_not_the_middle_of_another() -> None:
     def seek(target: object) -> Found:
         raise AssertionError("it is not looked at")
@@ -75,6 +113,6 @@ def test_attention_that_is_a_mechanism_of_its_own_is_not_the_middle_of_another()
 
 
 def test_the_width_and_the_heads_go_by_names_that_the_core_leaves() -> None:
-    made = projecting(OfAWindow)(model_dim=6, num_heads=2, heads=2, height=2, width=3)
+    made = projecting(OfAWindow, "relative_position")(model_dim=6, num_heads=2, heads=2, height=2, width=3)
 
     assert made(torch.ones(1, 6, 6)).shape == (1, 6, 6)
