@@ -20,6 +20,7 @@ from attncheck.targets.gating import form_of
 from attncheck.targets.grouping import with_groups
 from attncheck.targets.hypotheses import Guess, guesses
 from attncheck.targets.layers import learned_shapes, statistics
+from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.limits import with_least_reduced, with_refusals, with_vanishing_output
 from attncheck.targets.plans import Plan, called_as, plans
 from attncheck.targets.probing import (
@@ -227,7 +228,8 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
     search.plausible += bool(possible)
     if possible and (search.least_repeated is None or plan.repeated < search.least_repeated):
         search.least_repeated = plan.repeated
-    penalty = 0.0 if separates_samples(base, search.target, first) else 5.0
+    denied = search.said and LAYOUT_OPTIONS.get(base.result_layout, search.said) != search.said
+    penalty = 5.0 if denied or not separates_samples(base, search.target, first) else 0.0
     trained = _right_in_training(search, plan, base, possible, first)
     if trained is not None:
         search.keep(rank - 50, trained)

@@ -4,15 +4,18 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from attncheck.strategies.sizes import BASE
 from attncheck.targets.adapter import build_reference, constructor_axes, signature_of
+from attncheck.targets.documentation import documented
 from attncheck.targets.found import Found
 from attncheck.targets.hypotheses import Guess, guesses
 from attncheck.targets.layers import Shape
+from attncheck.targets.layouts import kind_of
 from attncheck.targets.making import is_constructor
 from attnref import Mechanism
 
@@ -61,6 +64,12 @@ class Search:
             or self.compared > COMPARISONS
             or self.plausible > PLAUSIBLE
         )
+
+    @cached_property
+    def said(self) -> str:
+        """The layout that the target says it takes, as an option of the convention; "" if it says none."""
+        headed = kind_of(signature_of(self.mechanism)["out"].axes) == "headed"
+        return documented(self.target, None, headed).get("layout", ("", ""))[0]
 
     def guesses(
         self, own: Mapping[str, Shape], reference: Mapping[str, Shape], heads: int | None

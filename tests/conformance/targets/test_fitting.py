@@ -109,12 +109,13 @@ class Unknown(ChannelsLast):
         return out
 
 
-def test_what_no_adapter_explains_contradicts_no_documentation() -> None:
-    assert "layout" in documented(Unknown, None, headed=False)
+def test_a_guess_follows_the_documentation_and_contradicts_none() -> None:
+    assert documented(Unknown, None, headed=False)["layout"][0] == "channels_last"
 
     found = discover(Unknown, BY_ID["cbam_spatial"])
 
-    assert (found.certainty, found.documented) == ("guessed", {})
+    assert (found.certainty, found.result_layout) == ("guessed", "channels last")
+    assert found.documented == {}
 
 
 def test_a_header_names_some_of_many_weights_and_counts_the_rest() -> None:
