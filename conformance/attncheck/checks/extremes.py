@@ -85,8 +85,15 @@ def _alike(ask: Ask, sides: list[tuple[str, str | None]], levels: tuple[float, .
     return ask
 
 
-def _far_below(subject: Subject, ask: Ask, depth: float) -> Ask | None:
-    """The question with all logits alike and at least so far below zero, None if they cannot be set."""
+def _width(ask: Ask, sides: list[tuple[str, str | None]], case: Case) -> int:
+    """How many products a logit is the sum of."""
+    name, weight = sides[0]
+    recipe = ask.inputs.get(name) or ask.parameters[name]
+    return recipe.shape[-1] // (case.sizes.get("heads", 1) if weight else 1)
+
+
+def _far_below(subject: Subject, ask: Ask, case: Case, depth: float) -> Ask | None:
+    """The question with all logits alike and about so far below zero, however wide it is; None if they cannot be set."""
     scores = subject.playing(("scores",))
     if scores:
         return ask.edit(scores[0], "zero").edit(scores[0], "add", None, -depth)
@@ -100,14 +107,19 @@ def _far_below(subject: Subject, ask: Ask, depth: float) -> Ask | None:
         for name in ("query.weight", "key.weight", *shared):
             ask = ask.edit(name, "absolute")
         ask = _alike(ask, [(n, None) for n in alone], (5.0,) * len(alone))
-        return ask.edit("score.weight", "zero").edit("score.weight", "add", None, -depth)
+        each = -depth / ask.parameters["score.weight"].shape[-1]
+        return ask.edit("score.weight", "zero").edit("score.weight", "add", None, each)
     sides = _sides(subject, ask)
-    return _alike(ask, sides, (depth**0.5, -(depth**0.5))) if sides else None
+    if not sides:
+        return None
+    width, scale = _width(ask, sides, case), ask.options.get("scale")
+    level = (depth / (width * float(scale) if scale else width**0.5)) ** 0.5
+    return _alike(ask, sides, (level, -level))
 
 
 def _still_hidden(subject: Subject, case: Case, depth: float) -> Trial:
     case = _with_biases(subject, case)
-    ask = _far_below(subject, subject.ask(masked(subject, case, "padding_mask")), depth)
+    ask = _far_below(subject, subject.ask(masked(subject, case, "padding_mask")), case, depth)
     if ask is None:
         return NotJudged("queries and keys cannot be set")
     (answer,) = yield [ask]
@@ -193,9 +205,7 @@ def _overflowing(subject: Subject, ask: Ask, case: Case) -> Ask | None:
     sides = _sides(subject, ask)
     if not sides or "score.weight" in ask.parameters:
         return None
-    name, weight = sides[0]
-    recipe = ask.inputs.get(name) or ask.parameters[name]
-    width = recipe.shape[-1] // (case.sizes.get("heads", 1) if weight else 1)
+    width = _width(ask, sides, case)
     if width < 2 or ask.options.get("scale") is not None:
         return None
     level = (_PRODUCT / width) ** 0.5

@@ -238,12 +238,19 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
         if likeliest.certainty == "guessed" and rank < 1 and not base.norms and all_told(possible, _GUESSES):
             # There is no other way to place its tensors, and in none of them is the target right.
             likeliest = replace(likeliest, certainty="placed")
+        # Weights that fit at one set of sizes alone say that one of them is another than was thought.
+        penalty += 0.0 if _fits_elsewhere(likeliest, search, plan) else 5.0
         search.keep(rank + penalty, likeliest)
     else:
         wanted = parameter_shapes(search.mechanism, {**first.names, **base.fixed})
         lacking = lacking_parameters(plan.own, wanted, first.sizes.get("heads", 1)) if rank < _FAR else ""
         search.keep(rank + penalty + 20, replace(base, loads=False, certainty="guessed", lacking=lacking))
     return None
+
+
+def _fits_elsewhere(found: Found, search: Search, plan: Plan) -> bool:
+    case = case_for(found, search.mechanism, second_sizes(plan.sizes, free=found.free), seed=12)
+    return case is None or attempt(found, search.target, case).stage != "weights"
 
 
 def _right_in_training(

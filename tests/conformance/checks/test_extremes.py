@@ -41,6 +41,19 @@ def filled_scores(number):
     return softmax
 
 
+def filled_pairs(number):
+    """Additive attention whose hidden scores become a number."""
+
+    def attend(call, built, inputs, options):
+        pairs = built.query(inputs["queries"])[:, :, None] + built.key(inputs["keys"])[:, None]
+        scores = filled_scores(number)(
+            call, built, {**inputs, "scores": built.score(pairs.tanh())[..., 0]}, {}
+        )
+        return {"out": scores["out"] @ inputs["values"]}
+
+    return attend
+
+
 def scaled_after_the_product(call, built, inputs, options):
     q, k, v = inputs["q"], inputs["k"], inputs["v"]
     return {"out": torch.softmax((q @ k.mT) * q.shape[-1] ** -0.5, dim=-1) @ v}
@@ -127,6 +140,28 @@ def test_a_fill_fails_only_where_usual_logits_pass_it(verdict, mechanism, filled
     assert verdict(check, mechanism, instead=filled(-1e6)).outcome == "passed"
     assert verdict(strict, mechanism, instead=filled(-1e6)).outcome == "deviates"
     assert verdict(strict, mechanism, instead=filled(torch.finfo(torch.float64).min)).outcome == "passed"
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "filled", "wide"),
+    [
+        ("scaled_dot_product", filled_with, {"head_dim": 1500}),
+        ("scaled_dot_product", filled_with, {"head_dim": 1}),
+        ("additive", filled_pairs, {"hidden": 1500}),
+        ("additive", filled_pairs, {"hidden": 1}),
+    ],
+)
+def test_how_wide_a_logit_is_does_not_move_the_depth_that_fills_are_held_to(
+    verdict, case_of, mechanism, filled, wide
+):
+    given = [case_of(mechanism, seed=seed, **wide) for seed in range(4)]
+
+    def outcome(number):
+        return verdict(
+            "masks_hold_against_large_logits", mechanism, instead=filled(number), given=given
+        ).outcome
+
+    assert (outcome(-1e6), outcome(-1e4)) == ("passed", "failed")
 
 
 @pytest.mark.parametrize(
