@@ -12,7 +12,7 @@ from torch.jit import ScriptFunction
 
 from attncheck.targets.adapter import forms_of, signature_of
 from attncheck.targets.found import Argument
-from attncheck.targets.layouts import LINES, Layout, layouts_of
+from attncheck.targets.layouts import LINES, NUMBERS_BESIDE, Layout, layouts_of
 from attncheck.targets.names import (
     CAUSAL,
     NEED_WEIGHTS,
@@ -236,6 +236,12 @@ def _laid_out(
             elif parameter in rest:
                 arguments.append(Argument(named, constant=_constant(parameter, extents, inputs, axes)))
         yield Calling(inputs, tuple(arguments), layout.name, cost + 0.5 * index, by_name)
+        if layout.name in NUMBERS_BESIDE:
+            numbers = NUMBERS_BESIDE[layout.name]
+            mixed = [
+                replace(a, layout=numbers) if inputs.get(a.tensor) == ("values",) else a for a in arguments
+            ]
+            yield Calling(inputs, tuple(mixed), numbers, cost + 0.5 * index + 0.2, by_name)
 
 
 def _layouts(mechanism: Mechanism, axes: tuple[str, ...]) -> tuple[Layout, ...]:

@@ -186,10 +186,23 @@ class FoundAdapter:
         self._switch(named, options, inputs)
         before = _versions(named)
         result = built(*positional, **named)
-        if before != _versions(named) and self.found.mask is not None:
-            # What was made of the question's mask was written to, and the next call is to notice.
-            inputs[self.found.mask.role].logical_not_()
+        self._pass_on_writing(before, _versions(named), inputs)
         return self._results(result, built, options, next(iter(inputs.values())))
+
+    def _pass_on_writing(
+        self, before: Mapping[str, int], after: Mapping[str, int], inputs: Mapping[str, Tensor]
+    ) -> None:
+        """Write to the question's tensors if what was made of them was written to, for the next call to notice."""
+        if before == after:
+            return
+        if self.found.mask is not None:
+            inputs[self.found.mask.role].logical_not_()
+        for argument in self.found.call:
+            if argument.tensor in inputs and before.get(argument.name) != after.get(argument.name):
+                tensor = inputs[argument.tensor]
+                if layout(self._shape(argument.tensor), tensor.dim(), argument.layout).copies:
+                    with torch.no_grad():
+                        tensor.add_(1)
 
     def _value(self, argument: Argument, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]) -> Any:
         if argument.constant:

@@ -3,28 +3,47 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
 from attnref._signature import TensorShape
 
+# Of a point in space: four halves have a norm of one.
+COORDINATES = 4
+
 
 @dataclass(frozen=True)
 class Layout:
-    """Two einops patterns: from the reference's order to the target's, and back."""
+    """Two einops patterns: from the reference's order to the target's, and back.
+
+    With `twin`, a second sample stands beside the first: the same numbers backwards.
+    With `vectors`, points of a line become points of space: all coordinates alike, as far apart as before.
+    """
 
     name: str
     there: str
     back: str
+    twin: bool = False
+    vectors: bool = False
+
+    @property
+    def copies(self) -> bool:
+        """Whether the target is handed numbers of its own, and writing to them leaves the reference's alone."""
+        return self.twin or self.vectors
 
     def to_target(self, tensor: Tensor, rows: int = 1) -> Tensor:
         """A tensor in the reference's order, as the target wants it; tokens fill so many rows of an image."""
-        if self.there == self.back:
-            return tensor
-        return rearrange(tensor, self.there, **({"h": rows} if _unfolds(self.there) else {}))
+        if self.there != self.back:
+            tensor = rearrange(tensor, self.there, **({"h": rows} if _unfolds(self.there) else {}))
+        tensor = torch.cat([tensor, tensor.flip(-1)]) if self.twin else tensor
+        # Halves are exact in every dtype, and so are their distances.
+        return torch.stack([tensor / 2] * COORDINATES, dim=-1) if self.vectors else tensor
 
     def to_reference(self, tensor: Tensor, like: Tensor) -> Tensor:
         """What came back, in the reference's order; `like` is an input in that order."""
+        tensor = tensor.sum(-1) / 2 if self.vectors else tensor
+        tensor = tensor[:1] if self.twin else tensor
         if self.there == self.back:
             return tensor
         # Rows that follow one another are as many as they were.
@@ -55,9 +74,19 @@ IMAGES = (
     Layout("rows after one another", "b c h w -> b c (h w)", "b c (h w) -> b c h w"),
 )
 SIGNALS = (Layout("channels first", "", ""), Layout("channels last", "b c l -> b l c", "b l c -> b c l"))
-# What has no batch in the reference, and one sample in a target that has.
-LINES = (Layout("no batch", "", ""), Layout("a batch of one", "n -> 1 n", "1 n -> n"))
-ROWS_OF_LINES = (Layout("no batch", "", ""), Layout("a batch of one", "n m -> 1 n m", "1 n m -> n m"))
+# What has no batch in the reference, and one sample of two in a target that has; points of a line as vectors.
+LINES = (
+    Layout("no batch", "", ""),
+    Layout("a batch of two", "n -> 1 n", "1 n -> n", twin=True),
+    Layout("points of space", "", "", vectors=True),
+    Layout("a batch of two, points of space", "n -> 1 n", "1 n -> n", twin=True, vectors=True),
+)
+ROWS_OF_LINES = (
+    Layout("no batch", "", ""),
+    Layout("a batch of two", "n m -> 1 n m", "1 n m -> n m", twin=True),
+)
+# Layouts of points of space, and of numbers beside them.
+NUMBERS_BESIDE = {"points of space": "no batch", "a batch of two, points of space": "a batch of two"}
 VOLUMES = (
     Layout("channels first", "", ""),
     Layout("channels last", "b c t h w -> b t h w c", "b t h w c -> b c t h w"),

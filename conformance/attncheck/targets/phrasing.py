@@ -9,7 +9,7 @@ from attncheck.model.case import Scalar
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.found import DICTIONARY, NAMESPACE, Argument, Found, value_of
-from attncheck.targets.layouts import layout
+from attncheck.targets.layouts import COORDINATES, layout
 from attncheck.targets.masks import MaskForm
 from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement, moved
@@ -115,8 +115,11 @@ def argument_text(found: Found, argument: Argument) -> str:
 
 def _laid_out(found: Found, name: str, order: str) -> str:
     shape = signature_of(BY_ID[found.mechanism])[found.inputs[name][0]]
-    there = layout(shape, found.ranks.get(name, len(shape.dims)), order).there
-    return rearranged(name, there, rows_of(found) if "(h w)" in there else "heads") if there else name
+    order_of = layout(shape, found.ranks.get(name, len(shape.dims)), order)
+    there = order_of.there
+    text = rearranged(name, there, rows_of(found) if "(h w)" in there else "heads") if there else name
+    text = f"torch.cat([{text}, {text}.flip(-1)])" if order_of.twin else text
+    return f"torch.stack([{text} / 2] * {COORDINATES}, dim=-1)" if order_of.vectors else text
 
 
 def rows_of(found: Found) -> str:
@@ -136,8 +139,10 @@ def result_texts(found: Found, module: str) -> tuple[str, str | None]:
     """The output in the reference's order, and the weights if they come back, over `result`."""
     shape = signature_of(BY_ID[found.mechanism])["out"]
     rank = found.ranks.get("out", len(shape.dims))
-    back = layout(shape, rank, found.result_layout).back
-    out = _picked(found.result, module)
+    order = layout(shape, rank, found.result_layout)
+    out, back = _picked(found.result, module), order.back
+    out = f"({out}.sum(-1) / 2)" if order.vectors else out
+    out = f"{out}[:1]" if order.twin else out
     rows = f"{next(iter(found.inputs))}.shape[2]" if "(h w)" in back.split("->")[0] else "heads"
     out = rearranged(out, back, rows) if back else out
     out = f"{next(iter(found.inputs))} * {out}{found.gate.removeprefix('[...]')}" if found.gate else out
