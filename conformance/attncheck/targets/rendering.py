@@ -32,6 +32,8 @@ def rendered(found: Found, target: str) -> str:
     ]
     if found.loads and found.placements:
         body += ["", *_load(found)]
+    elif found.loads and found.is_class:
+        body += ["", "    def load(self, module, weights):", "        pass  # It has none of them."]
     body += ["", *_call(found)]
     text = "\n".join(body)
     head = [f"import {module}" for module in standard]

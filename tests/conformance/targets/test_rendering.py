@@ -141,6 +141,35 @@ class Gate(nn.Module):
     def forward(self, x):
         return x * torch.sigmoid(self.mean(x.mean(1, keepdim=True)) + self.peak(x.amax(1, keepdim=True)))
 """
+POINTS = """
+from torch import nn
+class Smoother(nn.Module):
+    def forward(self, queries, keys, values):
+        batch, _, width = queries.shape
+        squares = (queries[:, :, None] - keys[:, None]).square().sum(-1)
+        return ((-squares / 2).softmax(-1) @ values).reshape(batch, -1, width)
+"""
+MAPS = """
+def of_maps(query, key, value):
+    weights = (query.flatten(2).mT @ key.flatten(2)).softmax(-1)
+    return (value.flatten(2) @ weights.mT).unflatten(2, query.shape[2:])
+"""
+OFFSETS = """
+import torch
+from torch import nn
+class Offsets(nn.Module):
+    def __init__(self, dim, num_heads, length):
+        super().__init__()
+        assert dim % num_heads == 0
+        self.num_heads = num_heads
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.table = nn.Parameter(torch.zeros(num_heads, 2 * length - 1))
+    def forward(self, x):
+        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        place = torch.arange(x.shape[1])
+        logits = q @ k.mT * q.shape[-1] ** -0.5 + self.table[:, place[:, None] - place]
+        return self.proj((logits.softmax(-1) @ v).transpose(1, 2).flatten(2))
+"""
 STYLES = {
     "Separate": (SEPARATE, "multi_head"),
     "Packed": (PACKED, "multi_head"),
@@ -151,6 +180,9 @@ STYLES = {
     "cross_attention": (HANDED, "cross"),
     "Pixels": (PIXELS, "relative_position"),
     "Gate": (KERNELS, "cbam_spatial"),
+    "Smoother": (POINTS, "kernel_regression"),
+    "of_maps": (MAPS, "spatial_self"),
+    "Offsets": (OFFSETS, "relative_position"),
 }
 
 
