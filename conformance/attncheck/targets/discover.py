@@ -76,6 +76,9 @@ def discover(
         search = lower if lower.ran else search
     if found is None and search.best is not None:
         found = search.best[1]
+        if found.certainty == "guessed" and not search.ran and not search.last_error.startswith(_NO_DTYPE):
+            # Neither names nor answers say that it is called so: what it raises is no mistake of its own.
+            found = None
     if found is None:
         raise NoAdapterError(explanation(search))
     found = with_least_reduced(with_lacking(found, target, mechanism), target, mechanism)
@@ -141,7 +144,9 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
     rank = plan.rank + calling.cost
     search.ran += first.ran
     if not first.ran:
-        search.last_error = first.error
+        packed = any(argument.pack for argument in base.call)
+        # What a list or a dictionary of tensors raises where tensors are wanted tells nothing.
+        search.last_error = search.last_error if packed and search.last_error else first.error
         if possible and (calling.by_name or rank < 3):
             _keep_what_raised(search, guessed(base, possible), calling, rank, possible[0].named)
         return None

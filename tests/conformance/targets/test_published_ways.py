@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from attncheck.engine.request import Request
 from attncheck.engine.run import run
+from attncheck.model.errors import NoAdapterError
 from attncheck.model.report import Report
 from attncheck.targets import search
 from attncheck.targets.discover import discover
@@ -457,3 +458,36 @@ def test_a_height_and_a_width_are_no_keys_and_values() -> None:
 
     assert found.certainty == "verified"
     assert {a.name: a.constant for a in found.call if a.constant} == {"H": "1", "W": "x.shape[1]"}
+
+
+class AveragesByAProduct(nn.Module):
+    """A gate over channels that is made with ones of float32, whatever comes in."""
+
+    def __init__(self, channel: int, reduction: int = 4) -> None:
+        super().__init__()
+        self.squeeze, self.excite = (
+            nn.Linear(channel, channel // reduction),
+            nn.Linear(channel // reduction, channel),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = x.flatten(2)
+        mean = (pixels @ torch.ones(pixels.shape[2], 1, dtype=torch.float32)).squeeze(2) / pixels.shape[2]
+        return x * self.excite(self.squeeze(mean).relu()).sigmoid()[..., None, None]
+
+
+def test_what_takes_one_tensor_and_computes_in_float32_alone_is_judged_in_it() -> None:
+    report = run(Request(AveragesByAProduct, "squeeze_excitation", budget="quick", seed=2, explain=False))
+
+    assert "computes in float32 alone, and is judged in it" in report.header.adapter
+
+
+def of_four_axes(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Regression over a grid of points: no way to call it that is tried has so many axes."""
+    rows, columns, _, _ = queries.shape
+    return (queries - keys).square().neg().softmax(1).mul(values).sum((1, 3)).reshape(rows, columns)
+
+
+def test_what_no_name_and_no_answer_explains_is_not_accused_of_what_it_raises() -> None:
+    with pytest.raises(NoAdapterError, match="not enough values to unpack"):
+        discover(of_four_axes, BY_ID["kernel_regression"])
