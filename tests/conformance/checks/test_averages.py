@@ -38,6 +38,24 @@ def test_a_wrong_average_breaks_its_law(verdict, check, mechanism, change):
     assert verdict(check, mechanism, change).outcome == "failed"
 
 
+@pytest.mark.parametrize(
+    ("check", "mechanism", "layer"),
+    [
+        ("constant_image_gives_uniform_weights", "spatial_self", "query"),
+        ("zero_key_adds_the_mean", "spatial_self", "key"),
+        ("zero_key_adds_the_mean", "channel_self", "value"),
+        ("zero_key_gives_the_mean_of_the_cross", "criss_cross", "gamma"),
+        ("zero_key_and_position_pool_the_mean", "attention_pool", "position"),
+    ],
+)
+def test_a_law_of_a_layer_that_the_target_lacks_is_skipped_by_its_name(verdict, check, mechanism, layer):
+    lacks = {"absent": (layer, f"{layer}.weight", f"{layer}.bias")}
+
+    found = verdict(check, mechanism, interface=lacks)
+
+    assert (found.outcome, f"the target has no {layer}" in found.reason) == ("skipped", True), found.reason
+
+
 def test_uneven_weights_beside_a_right_output_are_seen(verdict):
     def returns_uneven_weights(call, built, inputs, options):
         results = call(built, inputs, options)
