@@ -142,7 +142,8 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "out_features", "embed", "embed_dim_out", "n_outputs", "nclass", "out", "outputs"):
         ("classes", "model_dim", "v_dim"),
     ("image_size", "input_resolution", "resolution", "img_size", "image_resolution"): ("height",),
-    ("base", "base_width", "width", "base_channels", "stem_width", "planes", "inplanes", "n_width", "w"): ("hidden",),
+    ("base", "base_width", "width", "base_channels", "stem_width", "planes", "inplanes", "n_width", "w",
+     "filters", "n_filters", "num_filters", "base_filters", "nf", "init_channels", "stem_channels"): ("hidden",),
 }  # fmt: skip
 
 # Parts of longer names that tell a role.

@@ -67,6 +67,16 @@ def test_what_tells_nothing_of_a_network_may_be_the_size_of_an_image() -> None:
     assert second.arguments["picture"] == "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
 
 
+def test_filters_of_a_network_may_be_how_wide_its_first_stage_is() -> None:
+    axes = ("channels", "hidden", "heads", "classes", "height", "width")
+
+    def network(layers: list[int], output_dim: int, heads: int, filters: int = 64) -> None: ...
+
+    ways = constructions(network, BY_ID["modified_resnet"], axes, {})
+
+    assert {"channels", "hidden"} <= {way.arguments.get("filters") for way in ways[:2]}
+
+
 def test_a_number_that_tells_nothing_is_no_length_of_a_call() -> None:
     def in_slices(take: int = 3) -> None: ...
 
