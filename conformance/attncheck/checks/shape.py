@@ -9,11 +9,6 @@ from attncheck.targets.legal import rules_of
 from attncheck.targets.subject import Subject, rank_for
 
 
-def sizes_of(case: Case, axes: tuple[str, ...]) -> str:
-    """Axes and sizes as a message prints them."""
-    return ", ".join(f"{a}={case.sizes[a]}" for a in axes if a in case.sizes)
-
-
 def _raised(trouble: Trouble) -> Mismatch:
     return Mismatch("a result", f"{trouble} (in the {trouble.stage})", kind=f"raises {trouble.kind}")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 
 from attnref.mechanisms.cross import Cross
 from attnref.mechanisms.multi_head import MultiHead
@@ -177,9 +177,3 @@ class PlainCross(Attention, Cross):
 def without_bias(layer: Any, x: Tensor) -> Tensor:
     """A linear layer whose bias is forgotten."""
     return linear(x, layer.weight)
-
-
-def shifted_right(x: Tensor, dim: int) -> Tensor:
-    """Everything one place later along an axis, zeros at the front."""
-    moved = x.movedim(dim, -1)
-    return pad(moved, (1, 0))[..., :-1].movedim(-1, dim)

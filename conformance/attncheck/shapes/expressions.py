@@ -113,11 +113,6 @@ def differs(shape: tuple[str, ...], expected: tuple[str, ...]) -> str:
     return either(f"({a}) != ({b})" for a, b in pairs)
 
 
-def as_sizes(values: Mapping[str, object]) -> dict[str, int]:
-    """The same mapping with plain integers."""
-    return {name: int(cast(Any, number)) for name, number in values.items()}
-
-
 @dataclass(frozen=True)
 class Expression:
     """What a name stands for, where that is no plain value but depends on other names."""

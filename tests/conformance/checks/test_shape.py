@@ -110,6 +110,22 @@ def test_a_result_in_float16_is_asked_for_with_a_mask_where_one_is_taken(verdict
     assert shape.masks_work_in_float16.applies(single) == "float16 was not asked for"
 
 
+def test_masks_in_low_precision_are_of_a_kind_that_the_target_takes(verdict):
+    masks = []
+
+    def sees(call, built, inputs, options):
+        masks.extend([inputs["mask"]] if "mask" in inputs else [])
+        return call(built, inputs, options)
+
+    padding = {"maskings": ("padding_mask",)}
+    for check in ("output_keeps_the_dtype", "masks_work_in_float16"):
+        verdict(check, "scaled_dot_product", instead=sees, interface=padding)
+
+    assert masks
+    # A key is hidden from all queries or from none.
+    assert all(bool((mask == mask[..., :1, :]).all()) for mask in masks)
+
+
 def test_a_fill_that_float16_does_not_hold_is_told_of_and_fails_nothing(verdict):
     found = verdict("masks_work_in_float16", "scaled_dot_product", instead=fills_with_a_number)
 
