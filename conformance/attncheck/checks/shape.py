@@ -1,5 +1,6 @@
 """The target runs at every legal size, and what comes back has the right shape, dtype and device."""
 
+import re
 from dataclasses import replace
 
 from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check, needs_mask
@@ -53,7 +54,7 @@ def output_keeps_the_dtype(subject: Subject, case: Case) -> Trial:
         (answer,) = yield [subject.ask(replace(case, dtype=dtype, masking=_allowed(subject, masking)))]
         if answer.trouble is not None and answer.trouble.stage == "constructor":
             return NotJudged(f"the constructor refuses: {answer.trouble}")
-        if _fills_beyond(dtype, answer.trouble):
+        if _fills_beyond(dtype, answer.trouble) or _lacks_an_operator(answer.trouble):
             continue
         judgement = _same_dtype(dtype, answer.trouble, None if answer.trouble else str(answer.out.dtype))
         if judgement:
@@ -77,6 +78,14 @@ def _fills_beyond(dtype: str, trouble: Trouble | None) -> bool:
     return dtype == "float16" and trouble is not None and "without overflow" in trouble.message
 
 
+def _lacks_an_operator(trouble: Trouble | None) -> bool:
+    """Whether torch itself has nothing to compute this with in half precision."""
+    return (
+        trouble is not None
+        and re.search(r"not implemented for '(Half|BFloat16)'", trouble.message) is not None
+    )
+
+
 def _masks_in_float16(subject: Subject) -> str | None:
     return needs_mask(subject) or (None if "float16" in subject.dtypes else "float16 was not asked for")
 
@@ -94,6 +103,24 @@ def masks_work_in_float16(subject: Subject, case: Case) -> Trial:
     if _fills_beyond("float16", answer.trouble):
         return Mismatch("a result in float16", f"{answer.trouble}", kind="raises in float16")
     return NotJudged(f"no result in float16, whatever hides a key: {answer.trouble}")
+
+
+def _halves(subject: Subject) -> tuple[str, ...]:
+    return tuple(dtype for dtype in subject.dtypes if dtype in ("bfloat16", "float16"))
+
+
+@check(
+    "shape", "torch has every operator of it in half precision", share=0.1, rank=6, judges_trouble=True,
+    applies=lambda subject: None if _halves(subject) else "half precision was not asked for",
+    deviation="torch lacks one of its operators in half precision on this device, and the call raises",
+)  # fmt: skip
+def operators_exist_in_half_precision(subject: Subject, case: Case) -> Trial:
+    """No operator is one that torch has for float32 and float64 alone."""
+    for dtype in _halves(subject):
+        (answer,) = yield [subject.ask(replace(case, dtype=dtype))]
+        if _lacks_an_operator(answer.trouble):
+            return Mismatch(f"a result in {dtype}", f"{answer.trouble}", kind=f"raises in {dtype}")
+    return None
 
 
 def _allowed(subject: Subject, masking: str) -> str:
@@ -116,5 +143,6 @@ CHECKS = (
     output_has_the_right_shape,
     output_keeps_the_dtype,
     masks_work_in_float16,
+    operators_exist_in_half_precision,
     output_stays_on_the_device,
 )

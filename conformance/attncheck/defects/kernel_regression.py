@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, cdist
 
 from attncheck.defects.defect import Defect, Mistake, made_in
 from attnref.mechanisms.kernel_regression import KernelRegression
@@ -76,6 +76,10 @@ DEFECTS: tuple[Defect, ...] = made_in("kernel_regression", (
         {"averaged": lambda self, weights, values: (weights * values).sum(-1) * weights.shape[-1]}),
     Mistake("squares_overflow", "In float16 the square of a distance above 256 overflows; subtract the nearest first.",
         ("errata 4.3",), "always", "value", {"kernel": _squared}, needs="--strict"),
+    Mistake("distances_by_cdist", "torch.cdist has no half precision; subtract and square.",
+        ("pytorch/pytorch#136748",), "always", "shape",
+        {"distances": lambda self, q, k: cdist(q.reshape(-1, 1, 1), k.reshape(*k.shape[:-1], -1, 1)).flatten(1)},
+        needs="--strict"),
     Mistake("width_without_gradient", "The width is detached and cannot be learned.",
         ("facebookresearch/xformers#636",), "kv_len > 1", "gradient",
         {"widened": lambda self, d: d * self.inverse_width.detach()}),

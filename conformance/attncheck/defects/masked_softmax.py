@@ -75,6 +75,19 @@ def _cut_off(self: Any, weights: Tensor, scores: Tensor, valid_lens: Tensor) -> 
     return scores.softmax(-1) * Lengths.visible(self, scores, valid_lens)
 
 
+def _scaled_up(kept: Tensor) -> Tensor:
+    return kept / (kept.sum(-1, keepdim=True) + 1e-13)
+
+
+def _scaled_up_after(self: Any, weights: Tensor, scores: Tensor, valid_lens: Tensor) -> Tensor:
+    return _scaled_up(scores.softmax(-1) * Lengths.visible(self, scores, valid_lens))
+
+
+def _scaled_up_from_zeros(self: Any, weights: Tensor, scores: Tensor, valid_lens: Tensor) -> Tensor:
+    visible = Lengths.visible(self, scores, valid_lens)
+    return _scaled_up((scores * visible).softmax(-1) * visible)
+
+
 LENGTHS: tuple[Mistake, ...] = (
     Mistake("lengths_ignored", "The lengths have no effect; hide keys beyond them.",
         ("tensorflow/nmt#512", "abisee/pointer-generator#41"), "kv_len > 1", "law",
@@ -105,6 +118,12 @@ LENGTHS: tuple[Mistake, ...] = (
         ("errata DM-6",), "batch > 1 and q_len > 1 and kv_len > 1", "law", {"visible": _tiled}),
     Mistake("mask_after_the_softmax", "Weights beyond the length are cut off and the others do not add up to one.",
         ("huggingface/pytorch-image-models#2236",), "kv_len > 1", "law", {"finished": _cut_off}),
+    Mistake("visible_weights_scaled_up",
+        "Keys are hidden after the softmax and the rest is scaled up: nothing is left of it far below a hidden score.",
+        ("allenai/allennlp#437",), "kv_len > 1", "value", {"finished": _scaled_up_after}),
+    Mistake("visible_weights_scaled_up_from_zeros",
+        "Hidden scores become 0 for the softmax and the rest is scaled up: nothing is left of it far below 0.",
+        ("allenai/allennlp#893",), "kv_len > 1", "value", {"finished": _scaled_up_from_zeros}),
     Mistake("padding_filled_with_zero", "Scores beyond the length become 0, a score as good as others; fill with -inf.",
         ("autosome-ru/vigg_ribonanza#1",), "kv_len > 1", "law",
         {"cut": lambda self, scores, visible: scores * visible}),

@@ -22,6 +22,8 @@ from attncheck.targets.subject import Subject
 Exchange = tuple[Ask, Answer]
 
 _MASKS = ("", "random_mask", "padding_mask")
+# What failed is asked again about so many other numbers.
+_AGAIN = 6
 # A long side costs time and tells no more than one past a block of eight.
 _LONG = 13
 
@@ -40,6 +42,9 @@ def gathered(subject: Subject, executor: Executor, failing: Sequence[Exchange]) 
     its smallest case alone may not tell one such mistake from another.
     """
     told = [(ask, answer) for ask, answer in failing if _tells(subject, ask, answer)]
+    again = [other for ask, _ in told[:1] for other in _with_other_numbers(ask)]
+    others = zip(again, executor.put(again), strict=True)
+    told += [(ask, answer) for ask, answer in others if _tells(subject, ask, answer)]
     cases = _cases(subject)
     asks = [subject.ask(case) for case in cases]
     first = asks[: len(_MASKS)]
@@ -49,6 +54,13 @@ def gathered(subject: Subject, executor: Executor, failing: Sequence[Exchange]) 
         asks += [replace(ask, options={**ask.options, "need_weights": True}) for ask in first]
     answers = zip(asks, executor.put(asks), strict=True)
     return told + [(ask, a) for ask, a in answers if a.trouble is None or a.trouble.stage != "constructor"]
+
+
+def _with_other_numbers(ask: Ask) -> Iterator[Ask]:
+    """The same question about other numbers: one of large logits, say, with those of the other sign."""
+    for place in range(1, _AGAIN + 1):
+        inputs = {name: replace(r, seed=r.seed + 9973 * place) for name, r in ask.inputs.items()}
+        yield replace(ask, inputs=inputs)
 
 
 def drawn(subject: Subject, count: int) -> Iterator[Ask]:

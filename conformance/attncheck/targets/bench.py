@@ -19,6 +19,7 @@ from attncheck.strategies.tensors import DTYPES, digest, make
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.ask import Answer, Ask, Trouble
 from attncheck.targets.found import Configuration
+from attncheck.targets.placing import UnplacedError
 from attncheck.targets.scenarios import SCENARIOS
 
 _CPU = torch.device("cpu")
@@ -174,7 +175,9 @@ class _BackwardError(Exception):
 
 
 def _of_the_adapter(error: BaseException) -> Trouble | None:
-    """That a configuration which was guessed at lacks a field is no mistake of the target that reads it."""
+    """That a configuration which was guessed at lacks a field, or that weights have no place, is no mistake of the target."""
+    if isinstance(error, UnplacedError):
+        return _trouble("adapter", error)
     if not isinstance(error, AttributeError) or not isinstance(error.obj, Configuration):
         return None
     message = (

@@ -113,15 +113,24 @@ def _with_size(found: Found, target: Any, mechanism: Mechanism, axis: str, size:
         )
         # Smaller ones too: a border that is too narrow may be cut off where it is too wide.
         sizes = [size + more for more in (0, 1, 2, -1, -2) if size + more > 0]
-        if _agrees_and_goes_on(trial, target, [case_for(trial, mechanism, {axis: n}) for n in sizes]):
+        cases = [case_for(trial, mechanism, {axis: n}) for n in sizes]
+        if _agrees_and_goes_on(trial, target, cases, takes=not _of_inputs(trial, mechanism, axis)):
             return trial
     return found
 
 
-def _agrees_and_goes_on(trial: Found, target: Any, cases: list[Case | None]) -> bool:
-    """Whether the first case gives the reference's answer and another one any answer."""
+def _of_inputs(found: Found, mechanism: Mechanism, axis: str) -> bool:
+    return any(axis in shape.axes for shape in subject_of(found, mechanism).inputs.values())
+
+
+def _agrees_and_goes_on(trial: Found, target: Any, cases: list[Case | None], takes: bool = False) -> bool:
+    """Whether the first case gives the reference's answer and another one any answer.
+
+    Or, with `takes`, whether another size is taken, and weights of it are: what raises then is the call.
+    """
     first, *others = (None if case is None else attempt(trial, target, case) for case in cases)
-    return first is not None and agrees(first.gap) and any(other and other.ran for other in others)
+    goes_on = any(other and (other.ran or (takes and other.stage == "forward")) for other in others)
+    return first is not None and agrees(first.gap) and goes_on
 
 
 def _with_free_size(found: Found, target: Any, mechanism: Mechanism, axis: str) -> Found:

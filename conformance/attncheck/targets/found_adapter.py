@@ -1,6 +1,6 @@
 """Runs what was found out: builds the target, fills its weights, calls it, and picks from what comes back."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from attncheck.targets.gating import scaled
 from attncheck.targets.layers import statistics
 from attncheck.targets.layouts import layout
 from attncheck.targets.names import INPUTS
-from attncheck.targets.placing import Placement, continued, restacked
+from attncheck.targets.placing import Placement, form_within, require_places
 from attnref import Mechanism
 from attnref._signature import TensorShape
 
@@ -107,7 +107,12 @@ class FoundAdapter:
         if not self.found.loads:
             randomise(built)
         parameters = self._unshared(parameters, names)
-        for placement in self._placements(own, parameters):
+        placements = self._placements(own, parameters)
+        if self.found.loads:
+            missing = {*parameters} - {*self.found.absent, *self.found.identity}
+            learned = {n for n, _ in built.named_parameters(remove_duplicate=False)} - {*self.found.idle}
+            require_places(placements, learned, missing)
+        for placement in placements:
             if self.found.unprojected and placement.target not in own and "output." in placement.roles[0]:
                 continue
             placement.place(own, parameters, {**names, **self.found.fixed})
@@ -145,30 +150,13 @@ class FoundAdapter:
             self.call(built.eval(), inputs, {})
         built.train(training)
 
-    def placed(self, own: Mapping[str, object], parameters: Mapping[str, object]) -> list[str]:
+    def placed(self, own: Container[str], parameters: Mapping[str, object]) -> list[str]:
         """The target's tensors that are filled with these parameters."""
         return [name for placement in self._placements(own, parameters) for name in placement.names]
 
-    def _placements(self, own: Mapping[str, object], parameters: Mapping[str, object]) -> list[Placement]:
-        """Those whose tensors the instance has: some targets name them by their sizes or options.
-
-        Without a bias, say, the reference lacks a tensor, and nothing is placed for it.
-        """
-        everywhere: dict[tuple[str, ...], Placement] = {}
-        for settled in (self.found.placements, *self.found.others):
-            alike = [restacked(placement, parameters) for placement in settled]
-            placements = [*alike, *continued(settled, parameters)]
-            needed = [p for p in placements if all(role in parameters for role in p.roles)]
-            covered = {role for p in needed for role in p.roles} | {*self.found.absent, *self.found.identity}
-            if all(p.within(own) for p in needed) and covered >= set(parameters):
-                return needed
-            for placement in needed:
-                if placement.within(own):
-                    everywhere.setdefault(placement.roles, placement)
-        # Two options that each rename a layer: every layer by the name that it has here.
-        if {r for roles in everywhere for r in roles} >= {r for p in needed for r in p.roles}:
-            return list(everywhere.values())
-        return [p for p in self.found.placements if all(role in parameters for role in p.roles)]
+    def _placements(self, own: Container[str], parameters: Mapping[str, object]) -> list[Placement]:
+        forms = (self.found.placements, *self.found.others)
+        return form_within(own, forms, parameters, {*self.found.absent, *self.found.identity})
 
     def call(
         self, built: Any, inputs: Mapping[str, Tensor], options: Mapping[str, Scalar]

@@ -1,7 +1,7 @@
 """Where the reference's weights go in a target: packed, transposed, split by heads, or as they are."""
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -124,6 +124,52 @@ def moved(pattern: str) -> tuple[tuple[str, ...], str]:
         return (), pattern
     others, rest = moved(rest)
     return (first, *others), rest
+
+
+class UnplacedError(LookupError):
+    """A target has weights that it had not when it was studied, and the reference has, too."""
+
+
+def form_within(
+    own: Container[str],
+    forms: Sequence[tuple[Placement, ...]],
+    parameters: Mapping[str, object],
+    excused: set[str],
+) -> list[Placement]:
+    """The placements whose tensors an instance has: some targets name them by their sizes or options.
+
+    Without a bias, say, the reference lacks a tensor, and nothing is placed for it.
+    """
+    everywhere: dict[tuple[str, ...], Placement] = {}
+    for settled in forms:
+        alike = [restacked(placement, parameters) for placement in settled]
+        placements = [*alike, *continued(settled, parameters)]
+        needed = [p for p in placements if all(role in parameters for role in p.roles)]
+        covered = {role for p in needed for role in p.roles} | excused
+        if all(p.within(own) for p in needed) and covered >= set(parameters):
+            return needed
+        for placement in needed:
+            if placement.within(own):
+                everywhere.setdefault(placement.roles, placement)
+    # Two options that each rename a layer: every layer by the name that it has here.
+    if {r for roles in everywhere for r in roles} >= {r for p in needed for r in p.roles}:
+        return list(everywhere.values())
+    return [p for p in forms[0] if all(role in parameters for role in p.roles)]
+
+
+def require_places(placements: Sequence[Placement], own: set[str], wanted: set[str]) -> None:
+    """Raise UnplacedError if the target has weights left over and the reference has, too: which is which was not seen."""
+    wanted = wanted - {role for placement in placements for role in placement.roles}
+    if not wanted:
+        return
+    names = [name for placement in placements for name in placement.names]
+    heads = [name.partition("{}")[0] for name in names if "{}" in name]
+    left = sorted(n for n in own.difference(names) if not n.startswith(tuple(heads)))
+    if left:
+        raise UnplacedError(
+            f"it is not known which of {', '.join(sorted(wanted))} belongs in {', '.join(left)}, "
+            "which the target does not have at other sizes; write an adapter"
+        )
 
 
 def continued(placements: tuple[Placement, ...], parameters: Mapping[str, object]) -> list[Placement]:

@@ -34,7 +34,7 @@ def fills_with_a_number(call, built, inputs, options):
 
 def knows_no_float16(call, built, inputs, options):
     if inputs["q"].dtype == torch.float16:
-        raise RuntimeError("not implemented for 'Half'")
+        raise RuntimeError("this kernel takes float32 and float64")
     return call(built, inputs, options)
 
 
@@ -142,13 +142,34 @@ def test_no_result_in_float16_at_all_says_nothing_of_the_fill(verdict):
     found = verdict("masks_work_in_float16", "scaled_dot_product", instead=knows_no_float16)
 
     assert found.outcome == "skipped"
-    assert "not implemented for 'Half'" in found.reason
+    assert "this kernel takes float32 and float64" in found.reason
     without = verdict("output_keeps_the_dtype", "scaled_dot_product", instead=knows_no_float16)
     assert (without.outcome, without.findings[0].kind) == ("failed", "raises in float16")
+
+
+def test_an_operator_that_torch_lacks_in_half_precision_is_told_of_and_fails_nothing(verdict):
+    def measures_by_cdist(call, built, inputs, options):
+        torch.cdist(inputs["queries"][:, None], inputs["queries"][:, None])
+        return call(built, inputs, options)
+
+    found = verdict("operators_exist_in_half_precision", "kernel_regression", instead=measures_by_cdist)
+
+    assert found.outcome == "deviates"
+    assert "not implemented for 'BFloat16'" in found.findings[0].actual
+    assert verdict("operators_exist_in_half_precision", "kernel_regression").outcome == "passed"
+    others = verdict("output_keeps_the_dtype", "kernel_regression", instead=measures_by_cdist)
+    assert others.outcome == "passed"
+
+
+def test_half_precision_that_was_not_asked_for_is_skipped_with_the_reason(subject_of):
+    single = replace(subject_of("cross"), dtypes=("float64", "float32"))
+
+    assert shape.operators_exist_in_half_precision.applies(single) == "half precision was not asked for"
 
 
 def test_every_check_of_shapes_has_an_implementation_that_it_catches():
     assert {check.id for check in shape.CHECKS} == {check for check, _ in CHANGES} | {
         "runs_at_every_legal_size",
         "masks_work_in_float16",
+        "operators_exist_in_half_precision",
     }

@@ -51,8 +51,23 @@ def test_gradients_of_inputs_and_parameters_are_asked_for_where_a_check_wanted_s
     gathered(subject, with_some, [(replace(plain, gradients=("x",)), Answer())])
 
     assert {ask.gradients for ask in without.asked} == {()}
-    (wanted,) = {ask.gradients for ask in with_some.asked} - {()}
+    # What failed is asked again as it was, and plain calls with every gradient.
+    (wanted,) = {ask.gradients for ask in with_some.asked} - {(), ("x",)}
     assert {"x", "y", "query.weight", "value.bias"} <= set(wanted)
+
+
+def test_what_failed_is_asked_again_about_other_numbers() -> None:
+    subject = subject_of("cross")
+    plain = subject.ask(Case({**SIZES, "query_size": 13, "key_size": 17}, {"bias": True}))
+    large = plain.edit("x", "scale", None, 1000.0)
+    (answer,), asked = Right(subject).put([large]), Right(subject)
+
+    gathered(subject, asked, [(large, answer)])
+
+    again = [ask for ask in asked.asked if ask.inputs["x"].edits == large.inputs["x"].edits]
+    assert len(again) == 6
+    assert len({ask.inputs["x"].seed for ask in [large, *again]}) == 7
+    assert all(ask.parameters == large.parameters for ask in again)
 
 
 @pytest.mark.parametrize("mechanism", [m.id for m in MECHANISMS])
@@ -74,7 +89,8 @@ def test_weights_are_asked_for_where_a_check_wanted_them() -> None:
 
     gathered(subject, asked, [(replace(ask, options={**ask.options, "need_weights": True}), Answer())])
 
-    assert sum(bool(ask.options.get("need_weights")) for ask in asked.asked) == 3
+    # Three plain calls, and six times what failed.
+    assert sum(bool(ask.options.get("need_weights")) for ask in asked.asked) == 9
 
 
 def test_what_a_check_asked_counts_if_it_is_a_plain_call_at_full_precision() -> None:

@@ -55,6 +55,35 @@ def test_a_mistake_under_an_option_that_is_off_by_default_is_found(target: type,
     assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == outcome
 
 
+class BorderOfThree(nn.Module):
+    """A spatial gate whose border suits one kernel."""
+
+    def __init__(self, kernel_size: int = 7, padding: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)).sigmoid()
+
+
+class OfSeven(BorderOfThree):
+    """No other kernel is taken."""
+
+    def __init__(self, kernel_size: int = 7) -> None:
+        if kernel_size != 7:
+            raise ValueError("kernels have seven rows")
+        super().__init__(kernel_size)
+
+
+def test_a_size_that_is_taken_and_raises_in_the_call_is_open_and_one_that_is_refused_is_not() -> None:
+    gate = BY_ID["cbam_spatial"]
+
+    assert discover(BorderOfThree, gate).arguments["kernel_size"] == "kernel"
+    assert "kernel_size" not in discover(OfSeven, gate).arguments
+    assert not run(BorderOfThree, mechanism="cbam_spatial", budget="quick", isolate=False, seed=1).conforms
+    assert run(OfSeven, mechanism="cbam_spatial", budget="quick", isolate=False, seed=1).conforms
+
+
 class WithoutStatistics(Block):
     """Its norm sees the batch in evaluation too, so the statistics of the reference have no place in it."""
 

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from attncheck.targets.placing import Placement, continued, moved, restacked
+from attncheck.targets.placing import (
+    Placement,
+    UnplacedError,
+    continued,
+    moved,
+    require_places,
+    restacked,
+)
 
 NAMES = {"heads": 3}
 TWO = {"excite.0.weight": 0, "excite.1.weight": 0, "squeeze.weight": 0}
@@ -96,6 +103,16 @@ def test_a_pack_of_different_layers_stays_as_it_is() -> None:
     packed = Placement("qkv.weight", ("query.weight", "key.weight"), "r o i -> (r o) i")
 
     assert restacked(packed, {"query.weight": 0, "key.weight": 0, "value.weight": 0}) == packed
+
+
+def test_weights_left_over_on_both_sides_are_named_and_on_one_side_are_not() -> None:
+    placed = [Placement("conv.weight", ("conv.weight",)), Placement("heads.{}.weight", ("query.weight",))]
+    own, wanted = {"conv.weight", "heads.0.weight", "heads.1.weight"}, {"conv.weight", "query.weight"}
+
+    require_places(placed, own | {"skip.weight"}, wanted)
+    require_places(placed, own, wanted | {"skip.conv.weight"})
+    with pytest.raises(UnplacedError, match=r"which of skip.conv.weight belongs in skip.weight"):
+        require_places(placed, own | {"skip.weight"}, wanted | {"skip.conv.weight"})
 
 
 def test_tensors_that_are_numbered_go_on_in_step() -> None:
