@@ -6,7 +6,7 @@ from dataclasses import replace
 from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check, needs_mask
 from attncheck.model.case import Case
 from attncheck.targets.ask import Trouble
-from attncheck.targets.legal import rules_of
+from attncheck.targets.legal import at_first
 from attncheck.targets.subject import Subject, rank_for
 
 
@@ -20,15 +20,18 @@ def runs_at_every_legal_size(subject: Subject, case: Case) -> Trial:
     (answer,) = yield [subject.ask(case)]
     if answer.trouble is None:
         return None
-    if answer.trouble.stage == "constructor" and not answer.trouble.lost and not _is_base(subject, case):
+    # What the constructor was seen to accept when the adapter was found, it accepts; unless rules are known.
+    seen = at_first(subject, case) and not subject.interface.refuses
+    if answer.trouble.stage == "constructor" and not answer.trouble.lost and not seen:
         return NotJudged(f"the constructor refuses: {answer.trouble}")
-    return _raised(answer.trouble)
+    return _excused(subject, case, answer.trouble) or _raised(answer.trouble)
 
 
-def _is_base(subject: Subject, case: Case) -> bool:
-    # What the constructor was seen to accept when the adapter was found, unless rules are known.
-    base = rules_of(subject, dict(case.options)).planned({})
-    return not subject.interface.refuses and case.sizes == base
+def _excused(subject: Subject, case: Case, trouble: Trouble) -> NotJudged | None:
+    """Why this says nothing of a target whose sizes are guessed at, as no weight shows what they are."""
+    if subject.interface.loads or at_first(subject, case) or trouble.lost:
+        return None
+    return NotJudged(f"it is not known how its sizes follow from these: {trouble}")
 
 
 @check("shape", "the output has the shape of the contract", basic=True, options="all", rank=2)
@@ -54,6 +57,8 @@ def output_keeps_the_dtype(subject: Subject, case: Case) -> Trial:
         (answer,) = yield [subject.ask(replace(case, dtype=dtype, masking=_allowed(subject, masking)))]
         if answer.trouble is not None and answer.trouble.stage == "constructor":
             return NotJudged(f"the constructor refuses: {answer.trouble}")
+        if answer.trouble is not None and _excused(subject, case, answer.trouble):
+            return _excused(subject, case, answer.trouble)
         if _fills_beyond(dtype, answer.trouble) or _lacks_an_operator(answer.trouble):
             continue
         judgement = _same_dtype(dtype, answer.trouble, None if answer.trouble else str(answer.out.dtype))

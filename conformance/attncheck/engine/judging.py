@@ -10,6 +10,7 @@ from attncheck.model.case import Case
 from attncheck.model.finding import Finding
 from attncheck.model.verdict import Outcome, Verdict
 from attncheck.targets.ask import Answer, Ask, Trouble
+from attncheck.targets.legal import at_first
 from attncheck.targets.subject import Subject
 
 # Cases whose questions travel in one message.
@@ -85,11 +86,12 @@ def _judge_some(
         for case, trial, wanted in waiting:
             mine, answers = answers[: len(wanted)], answers[len(wanted) :]
             if not tally.finding:
-                _answered(check, case, trial, mine, running, known, tally)
+                _answered(check, subject, case, trial, mine, running, known, tally)
 
 
 def _answered(
     check: Check,
+    subject: Subject,
     case: Case,
     trial: Trial,
     answers: Sequence[Answer],
@@ -106,6 +108,9 @@ def _answered(
     elif trouble is None or check.judges_trouble:
         _advance(check, case, trial, answers, running, tally)
     elif (trouble.stage, trouble.kind) in known.troubles or trouble.stage == "constructor":
+        tally.troubled.append(trouble)
+    elif not (subject.interface.loads or trouble.lost or at_first(subject, case)):
+        # No weight shows what its sizes are, and what it raises may be for want of the right ones.
         tally.troubled.append(trouble)
     else:
         mismatch = Mismatch("a result", f"{trouble} (in the {trouble.stage})", kind=f"raises {trouble.kind}")

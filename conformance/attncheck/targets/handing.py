@@ -143,7 +143,9 @@ def _named(arguments: list[str], parameters: list[str]) -> dict[str, str]:
     told = {a: _joined(a, layers) or layers.get(_layer(a, layers)) for a in arguments}
     if all(told.values()) and len(set(told.values())) == len(told):
         return {a: str(name) for a, name in told.items()}
-    return dict(zip(arguments, parameters, strict=False))
+    # What bears the reference's own name is that, whatever the others are.
+    rest = [n for n in parameters if n not in arguments]
+    return {a: a if a in parameters else rest.pop(0) for a in arguments if a in parameters or rest}
 
 
 def _joined(argument: str, layers: Mapping[str, str]) -> str | None:

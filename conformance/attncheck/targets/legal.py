@@ -50,6 +50,11 @@ def of_one_size(subject: Subject, case: Case) -> Case | None:
     return None if alike is None or any(alike.sizes[a] != alike.sizes[b] for a, b in pairs) else alike
 
 
+def at_first(subject: Subject, case: Case) -> bool:
+    """Whether these are the sizes at which the target was seen to run when its adapter was found."""
+    return dict(case.sizes) == rules_of(subject, dict(case.options)).planned({})
+
+
 def default_options(subject: Subject) -> dict[str, Scalar]:
     """Every option of the contract at its default, or at what the target always does."""
     # A square window of one row has one token, and nothing to tell apart.

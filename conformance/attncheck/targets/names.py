@@ -19,7 +19,8 @@ LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "con
            "max_position_embeddings", "n_positions", "longest", "span", "max_positions",
            "max_tokens", "sequence_length")  # fmt: skip
 RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size", "img", "image",
-               "hw", "im_size", "input_shape", "n_pix", "pixels", "image_height", "img_height")  # fmt: skip
+               "hw", "im_size", "input_shape", "n_pix", "pixels", "image_height", "img_height", "img_hw", "image_hw", "img_shape",
+               "picture")  # fmt: skip
 # What is left of an image behind the last stage of a network.
 GRIDS = ("grid", "grid_size", "feat_size", "fmap_size", "spacial_dim", "spatial_dim", "final_size",
          "pool_size")  # fmt: skip
@@ -88,7 +89,8 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "output_channels", "outplanes", "outs", "nout", "n_out", "out_chs", "out_chans"):
         ("out_channels", "channels", "reduced", "v_dim", "model_dim"),
     ("num_heads", "heads", "n_head", "n_heads", "h", "head_num", "number_of_heads", "nhead", "nheads",
-     "num_attention_heads", "head", "query_heads", "n_attention_heads", "num_head", "attention_heads", "head_count"):
+     "num_attention_heads", "head", "query_heads", "n_attention_heads", "num_head", "attention_heads", "head_count",
+     "attn_heads", "pool_heads", "n_attn_heads"):
         ("heads",),
     ("dim_head", "head_dim", "d_k", "dim_heads", "attn_head_dim", "key_dim", "d_head", "head_size", "dk",
      "d_qk", "size_per_head", "head_features", "per_head_dim", "qk_dim", "qk_size", "dim_k", "attn_dim", "hid_q_dim",
@@ -144,7 +146,8 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("classes", "model_dim", "v_dim"),
     ("image_size", "input_resolution", "resolution", "img_size", "image_resolution"): ("height",),
     ("base", "base_width", "width", "base_channels", "stem_width", "planes", "inplanes", "n_width", "w",
-     "filters", "n_filters", "num_filters", "base_filters", "nf", "init_channels", "stem_channels"): ("hidden",),
+     "filters", "n_filters", "num_filters", "base_filters", "nf", "init_channels", "stem_channels",
+     "width_per_stage", "stage_width"): ("hidden",),
 }  # fmt: skip
 
 # Parts of longer names that tell a role.

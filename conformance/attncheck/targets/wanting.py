@@ -182,7 +182,7 @@ def _of_a_network(parameter: inspect.Parameter) -> str | None:
         return _RESOLUTION.replace("height", "width")
     if "stem" in name:
         return "hidden"
-    if name in ("embed_dim", "embedding_dim", "dim_out"):
+    if name in ("embed_dim", "embedding_dim", "dim_out", "dim_embed"):
         return "classes"
     if name in GRIDS:
         return _GRID if _is_pair(parameter) else _GRID_SIDE
@@ -241,10 +241,12 @@ def _is_pair(parameter: inspect.Parameter) -> bool:
 
 def _counts_blocks(parameter: inspect.Parameter) -> bool:
     """Whether an argument is how many blocks each of four stages has, by its default or else by its name."""
-    default = parameter.default
+    default, told = parameter.default, BLOCKS.search(parameter.name.lower()) is not None
     if default in (parameter.empty, None):
-        return bool(BLOCKS.search(parameter.name.lower()))
-    return isinstance(default, (tuple, list)) and [type(n) for n in default] == [int] * 4
+        return told
+    # Four by default, or as many as the author's own networks have.
+    counts = isinstance(default, (tuple, list)) and {type(n) for n in default} == {int}
+    return counts and (told or len(default) == 4)
 
 
 def is_count(parameter: inspect.Parameter) -> bool:

@@ -78,6 +78,20 @@ def test_a_constructor_may_refuse_any_sizes_but_those_it_was_seen_to_accept(verd
     )
 
 
+def test_sizes_that_were_guessed_at_without_weights_that_show_them_accuse_nobody(verdict, case_of):
+    def raises(call, built, inputs, options):
+        raise RuntimeError("sizes differ")
+
+    base = case_of("cross")
+    other = case_of("cross", query_size=base.sizes["query_size"] + 1)
+    unmatched = {"interface": {"loads": False}, "instead": raises}
+
+    for check in ("runs_at_every_legal_size", "output_keeps_the_dtype"):
+        assert verdict(check, "cross", given=[base], **unmatched).outcome == "failed"
+        found = verdict(check, "cross", given=[other], **unmatched)
+        assert (found.outcome, "it is not known how its sizes follow" in found.reason) == ("skipped", True)
+
+
 @pytest.mark.parametrize(
     ("mechanism", "expected"),
     [

@@ -1,13 +1,14 @@
 """One check against one subject: what no case was judged for cannot pass."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from attncheck.checks.check import Mismatch, NotJudged, Trial, check
 from attncheck.engine.judging import Known, judge
 from attncheck.model.case import Case
 from attncheck.targets.adapter import Reference
 from attncheck.targets.ask import Answer, Ask, Trouble
+from attncheck.targets.legal import rules_of
 from attncheck.targets.subject import Subject
 from attnref.catalogue import BY_ID
 
@@ -92,6 +93,18 @@ def test_trouble_that_a_basic_check_reported_is_not_reported_again() -> None:
     verdict = judge(fails_late, SUBJECT, CASES, raising, Known({("forward", "RuntimeError")}))
 
     assert (verdict.outcome, verdict.findings) == ("errored", ())
+
+
+def test_what_raises_at_sizes_that_were_guessed_at_is_no_finding_without_weights_that_show_them() -> None:
+    unmatched = Subject(SUBJECT.mechanism, replace(SUBJECT.interface, loads=False))
+    raising = Scripted(Trouble("forward", "RuntimeError", "sizes differ"))
+    seen = replace(CASES[0], sizes=rules_of(unmatched, dict(CASES[0].options)).planned({}))
+
+    elsewhere = judge(fails_late, unmatched, CASES, raising, Known())
+    where_it_ran = judge(fails_late, unmatched, [seen], raising, Known())
+
+    assert (elsewhere.outcome, elsewhere.findings) == ("errored", ())
+    assert where_it_ran.outcome == "failed"
 
 
 def test_a_refusal_of_the_constructor_is_no_finding_of_a_law() -> None:

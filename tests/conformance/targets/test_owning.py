@@ -62,6 +62,13 @@ def squeezed(x: Tensor, w1: Tensor, w2: Tensor, b1: Tensor | None = None, b2: Te
     return x * gate[:, :, None, None]
 
 
+def by_letters(x, wf, wg, wh, gamma):
+    """The letters of the paper, whose f asks nothing: it is asked."""
+    f, g, h = (w @ x.flatten(2) for w in (wf, wg, wh))
+    weights = torch.softmax(f.mT @ g, 1)
+    return gamma * (h @ weights).reshape(x.shape) + x
+
+
 def residual(
     x: Tensor, query_weight: Tensor, key_weight: Tensor, value_weight: Tensor, gamma: Tensor
 ) -> Tensor:
@@ -166,6 +173,8 @@ def over_time(signal: Tensor, w_theta: Tensor, w_phi: Tensor, w_g: Tensor, w_out
                                           "b2": "excite.bias"}),
         (residual, "spatial_self", {"query_weight": "query.weight.flat", "key_weight": "key.weight.flat",
                                     "value_weight": "value.weight.flat", "gamma": "gamma"}),
+        (by_letters, "spatial_self", {"wf": "query.weight.flat", "wg": "key.weight.flat", "wh": "value.weight.flat",
+                                      "gamma": "gamma"}),
         (by_entries, "cross", {"params.wq": "query.weight", "params.wk": "key.weight",
                                "params.wv": "value.weight", "params.bv": "value.bias"}),
     ],

@@ -59,12 +59,13 @@ def test_a_width_beside_a_length_is_how_wide_a_token_is() -> None:
 def test_what_tells_nothing_of_a_network_may_be_the_size_of_an_image() -> None:
     axes = ("channels", "hidden", "heads", "classes", "height", "width")
 
-    def network(blocks_per_stage: list[int], picture: tuple[int, int], base: int = 16) -> None: ...
+    def network(blocks_per_stage=(1, 1), *, canvas: tuple[int, int], base: int = 16) -> None: ...
 
     first, second, *_ = constructions(network, BY_ID["modified_resnet"], axes, {})
 
-    assert first.arguments["picture"] == "(height + 1) // 32 * 32"
-    assert second.arguments["picture"] == "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
+    assert first.arguments["blocks_per_stage"] == "(2, 3, 1, 1)"
+    assert first.arguments["canvas"] == "(height + 1) // 32 * 32"
+    assert second.arguments["canvas"] == "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
 
 
 def test_filters_of_a_network_may_be_how_wide_its_first_stage_is() -> None:
