@@ -110,18 +110,20 @@ def _takes_several(subject: Subject) -> str | None:
     share=0.3, rank=42,
 )  # fmt: skip
 def one_tensor_for_several_matches(subject: Subject, case: Case) -> Trial:
-    """Queries that are the keys, and the values too where they fit, handed over for each or left out where they may be."""
+    """Queries that are keys and values, or keys that are values: handed over for each, or left out where they may be."""
     inputs = {n: shape for n, shape in subject.inputs.items() if shape.kind == "float"}
-    alike = of_one_size(subject, case)
-    if alike is None:
+    equal = of_one_size(subject, case)
+    if equal is None:
         return NotJudged("no two inputs can have one shape")
-    ask = subject.ask(with_masks(subject, alike))
-    first = ask.inputs[next(iter(inputs))]
-    ask = replace(ask, inputs={**ask.inputs, **dict.fromkeys(inputs, first)}, scenario="as_one")
+    ask = subject.ask(with_masks(subject, equal))
+    # Queries apart, by turns, where keys and values are two inputs.
+    several = list(inputs)[1 if len(inputs) > 2 and case.seed % 2 else 0 :]
+    alike = dict.fromkeys(several, ask.inputs[several[0]])
+    ask = replace(ask, inputs={**ask.inputs, **alike}, scenario="as_one")
     (answer,) = yield [ask]
     expected = expect(subject, ask).out
-    judgement = agree(answer.out, expected, "the output for one tensor in several places")
-    if judgement or not subject.interface.spare:
+    judgement = agree(answer.out, expected, f"the output for one tensor as {' and '.join(several)}")
+    if judgement or not subject.interface.spare or several[0] != next(iter(inputs)):
         return judgement
     (answer,) = yield [replace(ask, scenario="left_out")]
     return agree(answer.out, expected, f"the output without {' and '.join(subject.interface.spare)}")

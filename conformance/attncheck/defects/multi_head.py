@@ -53,6 +53,11 @@ def _plain_values(self: Any, q: Tensor, k: Tensor, v: Tensor) -> Triple:
     return self.query(q), self.key(k), v if v.shape == value.shape else value
 
 
+def _without_bias_for_one(self: Any, q: Tensor, k: Tensor, v: Tensor) -> Triple:
+    value = without_bias(self.value, v) if k is v and k is not q else self.value(v)
+    return self.query(q), self.key(k), value
+
+
 def _in_place(self: Any, q: Tensor, k: Tensor, v: Tensor) -> Triple:
     return self.query(q.mul_(0.5)) * 2, self.key(k), self.value(v)
 
@@ -198,6 +203,9 @@ PROJECTIONS: tuple[Mistake, ...] = (
         "Keys and values share one projection, and that of the values is idle; each has its own.",
         ("yflyzhang/AnnotatedTransformer#1",), "key_size == value_size and head_dim == v_dim", "hygiene",
         {"projected": _one_memory_projection}),
+    Mistake("values_that_are_keys_without_bias",
+        "Where one tensor is keys and values, but not queries, a path of its own forgets the bias of the values.",
+        ("KyanChen/MakeMultiHeadNaive#2",), "bias", "value", {"projected": _without_bias_for_one}),
     Mistake("values_not_projected",
         "The values are averaged as they come; project them first.",
         ("facebookresearch/Motionformer#6",), "value_size == heads * v_dim", "law",

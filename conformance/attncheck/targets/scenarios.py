@@ -22,8 +22,9 @@ def _call(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> 
 
 def _as_one(adapter: Adapter, built: Any, inputs: dict[str, Tensor], ask: Ask) -> Results:
     """Call with one tensor wherever two inputs hold the same numbers."""
-    first = next(iter(inputs.values()))
-    shared = {n: first if torch.equal(t, first) else t for n, t in inputs.items()}
+    shared: dict[str, Tensor] = {}
+    for name, tensor in inputs.items():
+        shared[name] = next((other for other in shared.values() if torch.equal(tensor, other)), tensor)
     return adapter.call(built, shared, ask.options)
 
 

@@ -87,7 +87,7 @@ def test_inputs_of_another_rank_read_the_wrong_way_are_caught(verdict, mistake):
 
 
 def doubles_keys_that_are_the_queries(call, built, inputs, options):
-    names = ("queries", "keys") if "queries" in inputs else ("query", "key")
+    names = ("queries", "keys") if "queries" in inputs else ("q", "k")
     if inputs[names[0]] is inputs[names[1]]:
         inputs = {**inputs, names[1]: inputs[names[1]] * 2}
     return call(built, inputs, options)
@@ -98,6 +98,20 @@ def test_a_path_of_its_own_for_one_tensor_is_caught(verdict, mechanism):
     found = verdict("one_tensor_for_several_matches", mechanism, instead=doubles_keys_that_are_the_queries)
 
     assert found.outcome == "failed"
+    assert found.findings[0].kind == "wrong values"
+
+
+def doubles_values_that_are_the_keys(call, built, inputs, options):
+    if inputs["v"] is inputs["k"] and inputs["k"] is not inputs["q"]:
+        inputs = {**inputs, "v": inputs["v"] * 2}
+    return call(built, inputs, options)
+
+
+def test_a_path_of_its_own_for_keys_that_are_values_is_caught(verdict):
+    found = verdict("one_tensor_for_several_matches", "multi_head", instead=doubles_values_that_are_the_keys)
+
+    assert found.outcome == "failed"
+    assert "one tensor as k and v" in found.findings[0].expected
 
 
 @pytest.mark.parametrize("mechanism", ["scaled_dot_product", "cross", "dot_product"])
