@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from attncheck.targets.adapter import parts_of, signature_of
+from attncheck.targets.configuring import offered
 from attncheck.targets.documentation import documented, waives_causality
 from attncheck.targets.found import Argument, Found
 from attncheck.targets.found_adapter import FoundAdapter
@@ -27,6 +28,9 @@ from attncheck.targets.tapping import raw_result
 from attncheck.targets.trying import agrees, attempt, first_case, subject_of
 from attnref import Mechanism
 
+# Where and in which dtype weights are made, which the judge says later.
+_PLACES = ("device", "dtype")
+
 
 def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """The adapter with everything that its call's other arguments offer, and notes that say so."""
@@ -40,7 +44,17 @@ def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
     found = _with_exclusive(found, target, mechanism)
     found = with_other_forms(found, target, mechanism)
     found = _with_documentation(found, target)
-    return replace(found, notes=(*notes_of(found), *_left_alone(found, target)))
+    return replace(
+        found, notes=(*notes_of(found), *_left_at_defaults(found, target), *_left_alone(found, target))
+    )
+
+
+def _left_at_defaults(found: Found, target: Any) -> list[str]:
+    """A line on the constructor's options that nothing was made of: what else they may be is not judged."""
+    options = (offered(target, found.config) or []) if found.is_class else []
+    known = {*found.arguments, *_PLACES}
+    left = [p.name for p in options if p.default is not p.empty and p.name not in known]
+    return [f"left at its default, so not judged otherwise: {', '.join(left)}"] if left else []
 
 
 def _left_alone(found: Found, target: Any) -> list[str]:

@@ -207,6 +207,19 @@ class TakesMore(nn.Module):
         return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1) @ v
 
 
+class MadeWithMore(TakesMore):
+    """Its constructor takes an option that the mechanism knows nothing of, and says where its weights are."""
+
+    def __init__(self, dropout: float = 0.0, flavour: str = "plain", device: str | None = None) -> None:
+        super().__init__()
+
+
+def test_options_that_nothing_was_made_of_are_named() -> None:
+    notes = discover(MadeWithMore, BY_ID["scaled_dot_product"]).notes
+
+    assert "left at its default, so not judged otherwise: flavour" in notes
+
+
 def test_arguments_that_nothing_was_made_of_are_named() -> None:
     notes = discover(TakesMore, BY_ID["scaled_dot_product"]).notes
 
