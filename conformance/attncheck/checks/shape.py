@@ -57,8 +57,8 @@ def output_keeps_the_dtype(subject: Subject, case: Case) -> Trial:
         (answer,) = yield [subject.ask(replace(case, dtype=dtype, masking=_allowed(subject, masking)))]
         if answer.trouble is not None and answer.trouble.stage == "constructor":
             return NotJudged(f"the constructor refuses: {answer.trouble}")
-        if answer.trouble is not None and _excused(subject, case, answer.trouble):
-            return _excused(subject, case, answer.trouble)
+        if answer.trouble is not None and (excuse := _excused(subject, case, answer.trouble)):
+            return excuse
         if _fills_beyond(dtype, answer.trouble) or _lacks_an_operator(answer.trouble):
             continue
         judgement = _same_dtype(dtype, answer.trouble, None if answer.trouble else str(answer.out.dtype))

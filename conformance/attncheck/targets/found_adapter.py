@@ -181,12 +181,12 @@ class FoundAdapter:
         self, before: Mapping[str, int], after: Mapping[str, int], inputs: Mapping[str, Tensor]
     ) -> None:
         """Write to the question's tensors if what was made of them was written to, for the next call to notice."""
-        if before == after:
-            return
-        if self.found.mask is not None:
-            inputs[self.found.mask.role].logical_not_()
+        written = {name for name, version in before.items() if version != after.get(name)}
+        forms = [form for form in (self.found.mask, self.found.padding) if form is not None]
+        for role in {form.role for form in forms if form.argument in written and form.role in inputs}:
+            inputs[role].logical_not_()
         for argument in self.found.call:
-            if argument.tensor in inputs and before.get(argument.name) != after.get(argument.name):
+            if argument.tensor in inputs and argument.name in written:
                 tensor = inputs[argument.tensor]
                 if layout(self._shape(argument.tensor), tensor.dim(), argument.layout).copies:
                     with torch.no_grad():

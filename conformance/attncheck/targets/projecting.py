@@ -73,7 +73,10 @@ def projecting(core: Any, mechanism: str) -> type[nn.Module]:
     """A class of modules that attend through `core`, a class or a function of queries, keys and values.
 
     Its constructor takes what the core's takes, and the sizes of the projections beside.
+    Raises ValueError for a mechanism whose attention is not judged between projections.
     """
+    if mechanism not in _AROUND:
+        raise ValueError(f"projecting: mechanism must be one of {', '.join(_AROUND)}, got {mechanism!r}")
     around = _AROUND[mechanism]
     parameters = parameters_of(core) if isinstance(core, type) else []
     taken = {p.name for p in parameters}

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attncheck import run
 from attncheck.targets.discover import discover
 from attnref.catalogue import BY_ID
 
@@ -100,3 +101,36 @@ def test_a_mask_has_a_row_for_every_query_where_it_is_read_so_or_said_to(
 
     assert found.mask is not None
     assert found.mask.axes == ("batch", rows, "kv_len")
+
+
+class WritesToQueries(nn.Module):
+    """Scales the caller's queries in place."""
+
+    def written(self, q: Tensor, mask: Tensor | None) -> None:
+        q *= q.shape[-1] ** -0.5
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        seen = mask.clone() if mask is not None else torch.ones((), dtype=torch.bool)
+        scale = q.shape[-1] ** -0.5
+        before = q.clone()
+        self.written(q, mask)
+        return (before @ k.mT * scale).masked_fill(~seen, -torch.inf).softmax(-1) @ v
+
+
+class WritesToMasks(WritesToQueries):
+    """Shows every key in the caller's mask, once it has been read."""
+
+    def written(self, q: Tensor, mask: Tensor | None) -> None:
+        if mask is not None:
+            mask |= True
+
+
+@pytest.mark.parametrize(("target", "name"), [(WritesToQueries, "q"), (WritesToMasks, "mask")])
+def test_what_is_written_to_is_named_whether_or_not_a_mask_is_there(target: type, name: str) -> None:
+    report = run(
+        target, mechanism="scaled_dot_product", budget="quick", seed=1, isolate=False,
+        checks=("runs_at_every_legal_size", "never_mutates_inputs"),
+    )  # fmt: skip
+
+    assert [verdict.check for verdict in report.failed] == ["never_mutates_inputs"]
+    assert report.failed[0].findings[0].actual == f"{name} was written to"

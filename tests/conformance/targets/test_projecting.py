@@ -112,6 +112,11 @@ def test_attention_that_is_a_mechanism_of_its_own_is_not_the_middle_of_another()
     assert found_projecting(handed, BY_ID["multi_head"], seek) is None
 
 
+def test_a_mechanism_that_is_not_judged_between_projections_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"^projecting: mechanism must be one of .*, got 'multi_head'$"):
+        projecting(handed, "multi_head")
+
+
 def test_the_width_and_the_heads_go_by_names_that_the_core_leaves() -> None:
     made = projecting(OfAWindow, "relative_position")(model_dim=6, num_heads=2, heads=2, height=2, width=3)
 
