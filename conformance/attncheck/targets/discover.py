@@ -19,7 +19,7 @@ from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.gating import form_of
 from attncheck.targets.grouping import with_groups
 from attncheck.targets.hypotheses import Guess, guesses
-from attncheck.targets.layers import learned_shapes, statistics
+from attncheck.targets.layers import first_of_two_outputs, learned_shapes, statistics
 from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.limits import with_least_reduced, with_refusals, with_vanishing_output
 from attncheck.targets.plans import Plan, called_as, plans
@@ -160,6 +160,12 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
         used = {n: shape for n, shape in plan.own.items() if n not in idle}
         base, possible = assigned(search, used, base, case) if idle and used else (base, [])
         placed = [replace(each, idle=idle, shared=base.shared) for each in placed] if possible else placed
+    if not possible and (neutral := first_of_two_outputs(plan.own)):
+        used = {n: shape for n, shape in plan.own.items() if n not in neutral}
+        base, possible = assigned(search, used, base, case)
+        placed = (
+            [replace(each, neutral=neutral, shared=base.shared) for each in placed] if possible else placed
+        )
     for base in placed:
         places = around(plan, base, case, search.mechanism)
         if plan.inside and not places:

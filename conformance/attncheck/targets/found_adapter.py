@@ -110,8 +110,10 @@ class FoundAdapter:
         placements = self._placements(own, parameters)
         if self.found.loads:
             missing = {*parameters} - {*self.found.absent, *self.found.identity}
-            learned = {n for n, _ in built.named_parameters(remove_duplicate=False)} - {*self.found.idle}
-            require_places(placements, learned, missing)
+            learned = {n for n, _ in built.named_parameters(remove_duplicate=False)}
+            require_places(placements, learned - {*self.found.idle, *self.found.neutral}, missing)
+        for name in self.found.neutral:
+            nn.init.zeros_(own[name]) if own[name].dim() == 1 else nn.init.eye_(own[name])
         for placement in placements:
             if self.found.unprojected and placement.target not in own and "output." in placement.roles[0]:
                 continue

@@ -53,6 +53,12 @@ def layers(shapes: Mapping[str, Shape]) -> list[Layer]:
     return [Layer(path, tensors) for path, tensors in grouped.items()]
 
 
+def first_of_two_outputs(shapes: Mapping[str, Shape]) -> tuple[str, ...]:
+    """The output layer of torch's own attention, which another layer may follow."""
+    packed = [name.removesuffix("in_proj_weight") for name in shapes if name.endswith("in_proj_weight")]
+    return tuple(name for name in shapes if name.startswith(tuple(f"{path}out_proj." for path in packed)))
+
+
 def statistics(shapes: Mapping[str, Shape]) -> dict[str, tuple[str, str]]:
     """Running means and variances, each with the norm that keeps it and the leaf it would be there."""
     told = {name: match.groups() for name in shapes if (match := _STATISTIC.match(name))}

@@ -59,6 +59,8 @@ def _of_the_weights(found: Found) -> list[str]:
         lines.append(f"without {', '.join(found.absent)}")
     if found.shared:
         lines.append(f"heads of keys and values, each for several of queries: {found.shared}")
+    if found.neutral:
+        lines.append(f"the identity, for want of a second output layer: {', '.join(found.neutral)}")
     if found.idle:
         lines.append(f"never used: {', '.join(found.idle)}")
     return lines

@@ -101,9 +101,16 @@ def _built_axes(found: Found) -> list[str]:
 
 def _build(found: Found, name: str) -> list[str]:
     named = names_in(list(found.arguments.values())) if found.is_class else []
+    head, made = f"    def build(self, {', '.join([*named, '**_'])}):", construction(found, name)
+    if not found.neutral:
+        return [head, *_wrapped(f"        return {made}")]
+    fills = (("zeros_" if n.endswith("bias") else "eye_", n) for n in found.neutral)
     return [
-        f"    def build(self, {', '.join([*named, '**_'])}):",
-        *_wrapped(f"        return {construction(found, name)}"),
+        head,
+        *_wrapped(f"        module = {made}"),
+        "        # The reference has one output layer: this one passes on what it gets.",
+        *(f'        torch.nn.init.{fill}(module.get_parameter("{n}"))' for fill, n in fills),
+        "        return module",
     ]
 
 

@@ -57,7 +57,8 @@ _PIECES = re.compile(
 _OTHERWISE: dict[str, Choices] = {
     # One number may be the side of a square, or count the tokens of a sequence.
     WINDOW: [("tokens", 0.4), ("height", 0.5)],
-    _RESOLUTION: [(_RESOLUTIONS, 0.4)],
+    # Some take any size, and no image of another.
+    _RESOLUTION: [(_RESOLUTIONS, 0.4), (_MAP, 0.5)],
     # The side of a window, or how wide a token is.
     _ACROSS: [("model_dim", 0.4)],
     # The first layers of a network may be half as wide as its first stage.
