@@ -114,6 +114,20 @@ def test_from_four_numbers_an_axis_on_it_can_be_told_that_nothing_is_dropped(cas
     assert judged("drops_something_in_training", ignored, [four]).outcome == "failed"
 
 
+@pytest.mark.parametrize(
+    ("check", "function", "sizes"),
+    [
+        ("dropout_keeps_the_mean", on_the_logits, {"kv_len": 2}),
+        ("drops_whole_keys", on_the_output_too, {"v_dim": 2}),
+    ],
+)
+def test_two_keys_and_two_features_are_enough_to_tell(case_of, check, function, sizes):
+    given = [case_of("scaled_dot_product", seed=seed, **sizes) for seed in range(3)]
+
+    assert judged(check, function, given).outcome == "failed"
+    assert judged(check, right, given).outcome == "passed"
+
+
 def test_targets_that_dropout_says_nothing_of_are_skipped_with_the_reason(subject_of):
     def reason(check, mechanism, **interface):
         return CHECKS[check].applies(subject_of(mechanism, **{"takes": ("dropout",), **interface}))
