@@ -1,6 +1,6 @@
 """Which tensor of a target is which of the reference: the assignments to try, and how certain the likeliest is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +9,11 @@ from attncheck.targets.adapter import feature_sizes, parameter_shapes
 from attncheck.targets.found import Found
 from attncheck.targets.grouping import of_one_head, plainly_placed
 from attncheck.targets.hypotheses import Guess
-from attncheck.targets.layers import Shape
+from attncheck.targets.layers import Shape, first_of_two_outputs
 from attncheck.targets.normalising import Norm, arrangements
 from attncheck.targets.placing import Placement
 from attncheck.targets.plans import Plan
-from attncheck.targets.probing import acts_its_roles, stands_apart
+from attncheck.targets.probing import acts_its_roles, idle_in, stands_apart
 from attncheck.targets.search import Search
 from attnref import Mechanism
 
@@ -31,6 +31,25 @@ def assigned(search: Search, own: Mapping[str, Shape], base: Found, case: Case) 
     of_one = of_one_head(reference, heads)
     possible = plainly_placed(search.guesses(own, of_one, heads)) if of_one else []
     return (replace(base, shared="1") if possible else base), possible
+
+
+def assigned_in_part(
+    search: Search, own: Mapping[str, Shape], placed: list[Found], case: Case, seek_idle: bool
+) -> tuple[list[Found], list[Guess]]:
+    """Assignments without the tensors that are never used, or without the first of two output layers."""
+
+    def left_out() -> Iterator[tuple[str, tuple[str, ...]]]:
+        if seek_idle:
+            yield "idle", idle_in(placed[0], search.target, case)
+        yield "neutral", first_of_two_outputs(own)
+
+    for field, left in left_out():
+        used = {name: shape for name, shape in own.items() if name not in left}
+        base, possible = assigned(search, used, placed[0], case) if left and used else (placed[0], [])
+        if possible:
+            parts: dict[str, Any] = {field: left, "shared": base.shared}
+            return [replace(each, **parts) for each in placed], possible
+    return placed, []
 
 
 def around(

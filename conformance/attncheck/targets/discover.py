@@ -10,7 +10,7 @@ from attncheck.model.case import Case
 from attncheck.model.errors import NoAdapterError
 from attncheck.strategies.tensors import DTYPES
 from attncheck.targets.adapter import parameter_shapes
-from attncheck.targets.assigning import around, assigned, guessed, settled
+from attncheck.targets.assigning import around, assigned, assigned_in_part, guessed, settled
 from attncheck.targets.calling import Calling, callings
 from attncheck.targets.choosing import with_choices
 from attncheck.targets.features import with_features
@@ -19,13 +19,12 @@ from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.gating import form_of
 from attncheck.targets.grouping import with_groups
 from attncheck.targets.hypotheses import Guess, guesses
-from attncheck.targets.layers import first_of_two_outputs, learned_shapes, statistics
+from attncheck.targets.layers import learned_shapes, statistics
 from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.limits import with_least_reduced, with_refusals, with_vanishing_output
 from attncheck.targets.plans import Plan, called_as, plans
 from attncheck.targets.probing import (
     all_told,
-    idle_in,
     lacking_parameters,
     separates_samples,
     with_lacking,
@@ -155,17 +154,8 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
         if possible and calling.by_name:
             search.keep(rank + 50, guessed(base, possible))
         return None
-    if not possible and rank < 3:
-        idle = idle_in(placed[0], search.target, case)
-        used = {n: shape for n, shape in plan.own.items() if n not in idle}
-        base, possible = assigned(search, used, base, case) if idle and used else (base, [])
-        placed = [replace(each, idle=idle, shared=base.shared) for each in placed] if possible else placed
-    if not possible and (neutral := first_of_two_outputs(plan.own)):
-        used = {n: shape for n, shape in plan.own.items() if n not in neutral}
-        base, possible = assigned(search, used, base, case)
-        placed = (
-            [replace(each, neutral=neutral, shared=base.shared) for each in placed] if possible else placed
-        )
+    if not possible:
+        placed, possible = assigned_in_part(search, plan.own, placed, case, seek_idle=rank < 3)
     for base in placed:
         places = around(plan, base, case, search.mechanism)
         if plan.inside and not places:

@@ -113,7 +113,7 @@ class FoundAdapter:
             learned = {n for n, _ in built.named_parameters(remove_duplicate=False)}
             require_places(placements, learned - {*self.found.idle, *self.found.neutral}, missing)
         for name in self.found.neutral:
-            nn.init.zeros_(own[name]) if own[name].dim() == 1 else nn.init.eye_(own[name])
+            (nn.init.zeros_ if own[name].dim() == 1 else nn.init.eye_)(own[name])
         for placement in placements:
             if self.found.unprojected and placement.target not in own and "output." in placement.roles[0]:
                 continue
@@ -176,14 +176,11 @@ class FoundAdapter:
         self._switch(named, options, inputs)
         before = _versions(named)
         result = built(*positional, **named)
-        self._pass_on_writing(before, _versions(named), inputs)
+        self._pass_on_writing({n for n, version in _versions(named).items() if version != before[n]}, inputs)
         return self._results(result, built, options, next(iter(inputs.values())))
 
-    def _pass_on_writing(
-        self, before: Mapping[str, int], after: Mapping[str, int], inputs: Mapping[str, Tensor]
-    ) -> None:
+    def _pass_on_writing(self, written: Container[str], inputs: Mapping[str, Tensor]) -> None:
         """Write to the question's tensors if what was made of them was written to, for the next call to notice."""
-        written = {name for name, version in before.items() if version != after.get(name)}
         forms = [form for form in (self.found.mask, self.found.padding) if form is not None]
         for role in {form.role for form in forms if form.argument in written and form.role in inputs}:
             inputs[role].logical_not_()
