@@ -16,6 +16,7 @@ from attncheck.targets.hypotheses import guesses
 from attncheck.targets.layers import learned_shapes
 from attncheck.targets.names import OPTIONS, axes_for
 from attncheck.targets.trying import agrees, attempt, built_at, case_for, first_case, subject_of
+from attncheck.targets.words import spoken
 from attnref import Mechanism
 from attnref._mechanism import Option
 
@@ -35,14 +36,38 @@ def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
         if axis not in found.free and axis not in found.derived and axis not in ties:
             found = _with_free_size(found, target, mechanism, axis)
     for option in mechanism.contract.options:
-        argument = _argument_of(option, offered(target, found.config) or [])
-        if argument is None or option.name not in found.fixed:
+        if option.name not in found.fixed:
+            continue
+        argument, expression = _argument_of(option, target, offered(target, found.config) or [])
+        if argument is None:
             continue
         if option.name == "bias" and argument not in found.arguments:
             found = _with_bias(found, target, mechanism, option, argument)
         elif not option.name.endswith("bias"):
-            found = _opened(found, target, mechanism, option, argument)
+            found = _opened(found, target, mechanism, option, {argument: expression})
             found = _with_unmatched(found, target, option, argument)
+    return _with_flags(found, target, mechanism)
+
+
+def _with_flags(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The adapter with options open that flags of other names decide, where every value of them agrees."""
+    flags = [p for p in offered(target, found.config) or [] if isinstance(p.default, bool)]
+    for flag in (p for p in flags if p.name not in found.arguments):
+        for option in mechanism.contract.options:
+            settled = found.fixed.get(option.name)
+            if settled is None or len(option.values) != 2 or option.name.endswith("bias"):
+                continue
+            other = next(value for value in option.values if value != settled)
+            if _agrees(replace(found, fixed={**found.fixed, option.name: other}), target, mechanism, {}):
+                # It makes no difference as things are.
+                continue
+            expression = f"{option.name} {'==' if flag.default else '!='} {settled!r}"
+            if isinstance(settled, bool):
+                expression = option.name if flag.default == settled else f"not {option.name}"
+            opened = _opened(found, target, mechanism, option, {flag.name: expression}, agreeing=True)
+            if opened is not found:
+                found = opened
+                break
     return found
 
 
@@ -85,7 +110,7 @@ def _with_bias(found: Found, target: Any, mechanism: Mechanism, option: Option, 
     if set(found.absent) != _biases(mechanism, found):
         return found
     without = replace(found, absent=(), fixed={**found.fixed, option.name: False})
-    opened = _opened(without, target, mechanism, option, argument)
+    opened = _opened(without, target, mechanism, option, {argument: option.name})
     return found if opened is without else opened
 
 
@@ -149,13 +174,18 @@ def _with_free_size(found: Found, target: Any, mechanism: Mechanism, axis: str) 
     return found
 
 
-def _argument_of(option: Option, parameters: list[inspect.Parameter]) -> str | None:
-    """The constructor's argument for an option: by name, and by the kind of its default."""
+def _argument_of(
+    option: Option, target: Any, parameters: list[inspect.Parameter]
+) -> tuple[str, str] | tuple[None, str]:
+    """The constructor's argument for an option and what it wants: by name and kind of default, or by its words."""
+    usual = (option.name, *OPTIONS.get(option.name, ()))
     for parameter in parameters:
-        usual = (option.name, *OPTIONS.get(option.name, ()))
         if parameter.name.lower() in usual and _fits(parameter.default, option):
-            return parameter.name
-    return None
+            return parameter.name, option.name
+        expression = spoken(target, parameter, option)
+        if expression is not None:
+            return parameter.name, expression
+    return None, ""
 
 
 def _fits(default: object, option: Option) -> bool:
@@ -166,11 +196,21 @@ def _fits(default: object, option: Option) -> bool:
     return not isinstance(default, bool) and default in option.values
 
 
-def _opened(found: Found, target: Any, mechanism: Mechanism, option: Option, argument: str) -> Found:
-    """The adapter with one option open, or as it was if some value of it has no place for the weights."""
+def _opened(
+    found: Found,
+    target: Any,
+    mechanism: Mechanism,
+    option: Option,
+    argument: dict[str, str],
+    agreeing: bool = False,
+) -> Found:
+    """The adapter with one option open, or as it was if some value of it has no place for the weights.
+
+    With `agreeing`, also if the answers under some value are not the reference's.
+    """
     trial = replace(
         found,
-        arguments={**found.arguments, argument: option.name},
+        arguments={**found.arguments, **argument},
         takes=(*found.takes, option.name),
         fixed={n: v for n, v in found.fixed.items() if n != option.name},
     )
@@ -180,7 +220,7 @@ def _opened(found: Found, target: Any, mechanism: Mechanism, option: Option, arg
     for value in option.values:
         if value != settled:
             wider = _with_value(trial, target, mechanism, {option.name: settled}, {option.name: value})
-            if wider is None:
+            if wider is None or (agreeing and not _agrees(wider, target, mechanism, {option.name: value})):
                 return found
             trial = wider
     return trial

@@ -1,9 +1,9 @@
-"""What a target's own source says of its constructor's arguments: words it knows, and a configuration's defaults."""
+"""What a target's own source says of its constructor's arguments, and of a configuration's defaults."""
 
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, get_args
 
@@ -128,27 +128,6 @@ def _constructor(target: Callable[..., Any]) -> ast.AST:
         return ast.parse(textwrap.dedent(inspect.getsource(code)))
     except (OSError, TypeError, ValueError, SyntaxError):
         return ast.Module([], [])
-
-
-def words_read(target: Callable[..., Any]) -> dict[str, list[str]]:
-    """The words that a constructor compares a required argument with, as expressions."""
-    try:
-        required = {p.name for p in inspect.signature(target).parameters.values() if p.default is p.empty}
-    except (TypeError, ValueError):
-        return {}
-    found: dict[str, list[str]] = {}
-    for node in ast.walk(_constructor(target)):
-        if isinstance(node, ast.Compare) and isinstance(node.left, ast.Name) and node.left.id in required:
-            words = [repr(word) for other in node.comparators for word in _words(other)]
-            known = found.setdefault(node.left.id, [])
-            known += [word for word in words if word not in known]
-    return {name: words for name, words in found.items() if words}
-
-
-def _words(node: ast.expr) -> Iterator[str]:
-    for part in node.elts if isinstance(node, (ast.List, ast.Tuple, ast.Set)) else [node]:
-        if isinstance(part, ast.Constant) and isinstance(part.value, str):
-            yield part.value
 
 
 def fields_read(target: Callable[..., Any], argument: str) -> set[str]:

@@ -55,6 +55,63 @@ def test_a_mistake_under_an_option_that_is_off_by_default_is_found(target: type,
     assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == outcome
 
 
+class Pairs(nn.Module):
+    """A non-local block that chooses by words and flags of its own."""
+
+    def __init__(
+        self, c: int, inner: int, relation: str = "softmax", halved: bool = False, zero: bool = False
+    ) -> None:
+        super().__init__()
+        if relation not in ("softmax", "dot-product"):
+            raise ValueError(relation)
+        self.relation, self.halved = relation, halved
+        self.theta, self.phi, self.g = (nn.Conv2d(c, inner, 1) for _ in range(3))
+        self.z = nn.Conv2d(inner, c, 1)
+        if zero:
+            nn.init.zeros_(self.z.weight)
+
+    def divisor(self, x: Tensor, keys: Tensor) -> int:
+        return keys.shape[2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        k, v = self.phi(x), self.g(x)
+        if self.halved:
+            k, v = (nn.functional.max_pool2d(t, 2) for t in (k, v))
+        q, k, v = self.theta(x).flatten(2), k.flatten(2), v.flatten(2)
+        scores = q.mT @ k
+        weights = torch.softmax(scores, -1) if self.relation == "softmax" else scores / self.divisor(x, k)
+        return x + self.z((v @ weights.mT).unflatten(2, x.shape[2:]))
+
+
+class PairsCountedBefore(Pairs):
+    def divisor(self, x: Tensor, keys: Tensor) -> int:
+        return x[0, 0].numel()
+
+
+class PairsUndivided(Pairs):
+    def divisor(self, x: Tensor, keys: Tensor) -> int:
+        return 1
+
+
+def test_options_of_other_words_and_flags_of_other_names_are_open_and_what_decides_nothing_is_not() -> None:
+    found = discover(Pairs, BY_ID["non_local"])
+
+    assert (
+        found.arguments["relation"]
+        == "{'embedded_gaussian': 'softmax', 'dot_product': 'dot-product'}[pairwise]"
+    )
+    assert found.arguments["halved"] == "sub_sample"
+    assert "zero" not in found.arguments
+    assert run(Pairs, mechanism="non_local", isolate=False, seed=1, budget="quick").conforms
+
+
+@pytest.mark.parametrize("target", [PairsCountedBefore, PairsUndivided])
+def test_a_mistake_under_an_option_of_another_word_is_found(target: type) -> None:
+    report = run(target, mechanism="non_local", isolate=False, seed=1, checks=("matches_the_reference",))
+
+    assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == "failed"
+
+
 class BorderOfThree(nn.Module):
     """A spatial gate whose border suits one kernel."""
 
