@@ -25,7 +25,15 @@ def _has_two_inputs(subject: Subject) -> str | None:
     return None if _second_inputs(subject) else "the target takes one tensor"
 
 
-@check("law", "samples are never regrouped", applies=_has_two_inputs, judges_trouble=True, share=0.3, rank=19)
+@check(
+    "law",
+    "samples are never regrouped",
+    applies=_has_two_inputs,
+    judges_trouble=True,
+    share=0.3,
+    rank=19,
+    deviation="keys of another batch are dealt out among the samples, which no legal call does",
+)
 def never_regroups_samples(subject: Subject, case: Case) -> Trial:
     """Keys of one sample for queries of several are refused or shared by all, never dealt out."""
     if case.sizes["batch"] < 2:

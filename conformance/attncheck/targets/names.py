@@ -172,7 +172,7 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
           "values_in"),
     "kv": ("context", "key_value_states", "y", "xa", "kv", "memory", "encoder_hidden_states", "ctx", "source",
            "src", "cond", "x_kv", "key_value", "encoder_output", "enc_out", "enc", "encoder_out", "kv_input",
-           "memory_states", "s", "x2", "b", "other"),
+           "memory_states", "s", "x2", "b", "other", "m"),
     "x": ("x", "hidden_states", "input", "inputs", "x_in", "inp", "feature", "features", "feature_map", "img", "image",
           "hidden", "tokens", "sequence", "fmap", "feat", "x1", "a", "seq", "xs", "data", "tensor", "embeddings",
           "signal", "series", "images", "maps", "feature_maps", "feats", "volume", "video", "clip", "frames", "activations"),
