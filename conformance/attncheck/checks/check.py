@@ -11,6 +11,7 @@ from attncheck.model.case import Case, Scalar
 from attncheck.model.verdict import Family
 from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.frameworks.bridges import BRIDGES, offered
+from attncheck.targets.legal import has_dead_rows
 from attncheck.targets.subject import Subject
 
 
@@ -128,7 +129,7 @@ def check(
             name,
             family,
             claim,
-            _where_stated(name, judge),
+            _where_stated(name, judge, options == "default" and family not in ("shape", "hygiene")),
             both(applies, _has(asks or ("gradients" if family == "gradient" else ""))),
             doc,
             basic,
@@ -144,13 +145,18 @@ def check(
     return make
 
 
-def _where_stated(name: str, judge: Judge) -> Judge:
-    """The judge, silent where the contract does not state its law: a case may shrink to such sizes."""
+def _where_stated(name: str, judge: Judge, of_living_rows: bool) -> Judge:
+    """The judge, silent where the contract does not state its law: a case may shrink to such sizes.
+
+    With `of_living_rows`, also where a target that is always causal leaves a query without a key.
+    """
 
     @functools.wraps(judge)
     def judge_if_stated(subject: Subject, case: Case) -> Trial:
         if not subject.law_holds(name, case):
             return NotJudged("the law is not stated for these sizes and options")
+        if of_living_rows and has_dead_rows(subject, case):
+            return NotJudged("some query sees no key, and what it gives is a convention")
         return (yield from judge(subject, case))
 
     return judge_if_stated

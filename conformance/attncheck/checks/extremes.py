@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from attncheck.checks.budget import within_budget
 from attncheck.checks.check import (
     Judgement,
     Mismatch,
@@ -16,7 +17,7 @@ from attncheck.checks.comparing import agree
 from attncheck.checks.layers import owned
 from attncheck.checks.masking import all_but_last, masked
 from attncheck.checks.oracle import expect, in_float64
-from attncheck.checks.value import with_masks, within_budget
+from attncheck.checks.value import with_masks
 from attncheck.model.case import Case
 from attncheck.strategies.tensors import DTYPES
 from attncheck.targets.ask import Ask

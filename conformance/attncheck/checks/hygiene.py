@@ -12,11 +12,17 @@ from attncheck.targets.legal import resized
 from attncheck.targets.subject import Subject
 
 
-@check("hygiene", "inputs are not written to", share=0.6, rank=60, asks="memory")
+@check("hygiene", "inputs are not written to", share=0.6, rank=60, asks="memory", options="all")
 def never_mutates_inputs(subject: Subject, case: Case) -> Trial:
     """Every tensor that was handed over holds after the call what it held before the first one."""
+    # Numbers to add may be the mask's argument, so they come by turns.
+    case = (
+        case.with_options(bias=True)
+        if "bias" in subject.optional and case.seed % 2
+        else masked(subject, case)
+    )
     # Without gradients a write into a leaf is allowed by torch and goes unseen.
-    (answer,) = yield [subject.ask(masked(subject, case), fresh=True)]
+    (answer,) = yield [subject.ask(case, fresh=True)]
     mutated = answer.facts.get("mutated")
     if not mutated:
         return None

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import torch
 
+from attncheck.checks.budget import within_budget
 from attncheck.checks.check import NotJudged, Trial, both, check, needs_weights
 from attncheck.checks.comparing import agree
 from attncheck.checks.long import TOLERANCE, some_positions, takes_float32
 from attncheck.checks.oracle import expect, in_float64
-from attncheck.checks.value import within_budget
 from attncheck.model.case import Case, Scalar
 from attncheck.strategies.sizes import LONG
 from attncheck.strategies.tensors import make

@@ -4,15 +4,19 @@ Many a right implementation cannot be transformed at all: a refusal leaves a cas
 """
 
 from dataclasses import replace
+from functools import partial
 
+import torch
+
+from attncheck.checks.budget import moved_by_rounding, within_budget
 from attncheck.checks.check import Judgement, NotJudged, Trial, both, check, needs_weights
 from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked
 from attncheck.checks.oracle import expect, in_float64, performed
-from attncheck.checks.value import has_dead_rows, with_masks, within_budget
+from attncheck.checks.value import with_masks
 from attncheck.model.case import Case
 from attncheck.targets.ask import Answer, Ask
-from attncheck.targets.legal import rules_of
+from attncheck.targets.legal import has_dead_rows, rules_of
 from attncheck.targets.subject import Subject
 from attncheck.targets.transforming import BEFORE
 
@@ -177,7 +181,8 @@ def autocast_runs(subject: Subject, case: Case) -> Trial:
     like = performed(subject, ask)
     truth = expect(subject, in_float64(ask)).out
     actual, own = (each.tensors["again"].bfloat16() for each in (answer, like))
-    return within_budget(actual, own, truth, "the output under autocast")
+    moved = partial(moved_by_rounding, subject, ask, torch.bfloat16, truth)
+    return within_budget(actual, own, truth, "the output under autocast", moved)
 
 
 CHECKS = (

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
+from attncheck.checks.budget import moved_by_rounding, within_budget
 from attncheck.checks.check import Applies, Judgement, Mismatch, NotJudged, Trial, both, check, needs_weights
 from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked
 from attncheck.checks.oracle import expect, in_float64
 from attncheck.model.case import Case, Scalar
 from attncheck.strategies.tensors import DTYPES
-from attncheck.strategies.tolerance import PRECISE, ROUNDOFF, difference
-from attncheck.targets.legal import resized
+from attncheck.strategies.tolerance import PRECISE
+from attncheck.targets.legal import dead_rows, has_dead_rows, resized
 from attncheck.targets.subject import Subject
 
 
@@ -29,18 +31,6 @@ def squared(subject: Subject, case: Case) -> Case:
     if "q_len" not in case.sizes:
         return case
     return resized(subject, case, {"q_len": case.sizes["kv_len"]}) or case
-
-
-def has_dead_rows(subject: Subject, case: Case) -> bool:
-    """Whether a causal alignment leaves some query without a key."""
-    return dead_rows({**case.names, **subject.interface.fixed}) > 0
-
-
-def dead_rows(names: Mapping[str, Scalar]) -> int:
-    """How many of the first queries a causal alignment leaves without a key, for these sizes and options."""
-    if not names.get("causal") or names.get("alignment") != "lower_right":
-        return 0
-    return max(0, int(names["q_len"] or 0) - int(names["kv_len"] or 0))
 
 
 def living(subject: Subject, names: Mapping[str, Scalar], out: Tensor) -> Tensor:
@@ -164,28 +154,6 @@ def _supports(dtype: str) -> Applies:
     return lambda subject: None if dtype in subject.dtypes else f"{dtype} was not asked for"
 
 
-def within_budget(actual: Tensor, like: Tensor, truth: Tensor, what: str = "the output") -> Judgement:
-    """An error of at most 3 times the reference's own in that dtype, plus 16 roundings of its scale."""
-    if actual.shape != truth.shape:
-        shape = tuple(truth.shape)
-        return Mismatch(f"{what} of shape {shape}", f"shape {tuple(actual.shape)}", kind="wrong shape")
-    gap, own = difference(actual, truth), difference(like, truth)
-    trusted = 64 * ROUNDOFF[actual.dtype]
-    allowed = 3 * min(own.gap, trusted) + 16 * ROUNDOFF[actual.dtype]
-    dtype = str(actual.dtype).removeprefix("torch.")
-    if gap.gap <= allowed:
-        return None
-    if own.gap > trusted:
-        # Values that cancel: the reference is no measure there, and nobody else can be measured.
-        return NotJudged(f"the reference itself is off by {own.gap:.2g} of the largest value in {dtype}")
-    return Mismatch(
-        f"{what} within {allowed:.2g} of the largest value ({dtype})",
-        f"off by {gap.gap:.2g} times that, the reference by {own.gap:.2g}: {gap}",
-        gap.gap,
-        "imprecise",
-    )
-
-
 def _in_low_precision(subject: Subject, case: Case, dtypes: Sequence[str]) -> Trial:
     judgements: list[Judgement] = []
     for dtype in dtypes:
@@ -195,7 +163,8 @@ def _in_low_precision(subject: Subject, case: Case, dtypes: Sequence[str]) -> Tr
             judgements.append(NotJudged(f"no result in {dtype}, which another check reports"))
             continue
         truth = expect(subject, in_float64(ask)).out
-        judgements.append(within_budget(answer.out, expect(subject, ask).out, truth))
+        moved = partial(moved_by_rounding, subject, ask, DTYPES[dtype], truth)
+        judgements.append(within_budget(answer.out, expect(subject, ask).out, truth, moved=moved))
     wrong = [judgement for judgement in judgements if isinstance(judgement, Mismatch)]
     if wrong or None in judgements:
         return wrong[0] if wrong else None

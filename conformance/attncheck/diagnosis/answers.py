@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from attncheck.checks.oracle import attempted
-from attncheck.checks.value import dead_rows, living
+from attncheck.checks.value import living
 from attncheck.strategies.tolerance import difference
 from attncheck.targets.ask import Answer, Ask, Trouble
+from attncheck.targets.legal import dead_rows
 from attncheck.targets.subject import Subject
 
 # The same mistake in other words differs by rounding, 1e-13; two mistakes by 1e-3 and more.

@@ -9,13 +9,12 @@ from typing import Protocol
 from attncheck.checks.gradient import differentiable, learned
 from attncheck.checks.masking import masked
 from attncheck.checks.oracle import attempted
-from attncheck.checks.value import dead_rows
 from attncheck.diagnosis.answers import close
 from attncheck.model.case import Case, Scalar
 from attncheck.strategies.sizes import Rules, draw, plans
 from attncheck.strategies.tensors import make
 from attncheck.targets.ask import Answer, Ask
-from attncheck.targets.legal import default_options, rules_of
+from attncheck.targets.legal import dead_rows, default_options, rules_of
 from attncheck.targets.subject import Subject
 
 # A question and what came back.

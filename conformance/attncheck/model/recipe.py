@@ -53,6 +53,7 @@ class Edit:
     put         d     (index, value): that value at one entry of axis d
     absolute    -     -
     stir        -     seed: random values are added, the same to tensors of one shape
+    nudge       -     (part, seed): every entry grows or shrinks by that part of itself
     """
 
     op: str

@@ -210,6 +210,13 @@ def _stir(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
     return tensor + randn(tensor.shape, dtype=float64, generator=_generator(int(_number(edit))), device=_CPU)
 
 
+def _nudge(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
+    assert isinstance(edit.argument, tuple), "the edit nudge needs a part and a seed"
+    part, seed = edit.argument
+    signs = randn(tensor.shape, dtype=float64, generator=_generator(int(seed)), device=_CPU).sign()
+    return tensor * (1 + part * signs)
+
+
 def _share(tensor: torch.Tensor, edit: Edit, recipe: Recipe) -> torch.Tensor:
     groups = int(_number(edit))
     width = tensor.shape[0] // _axis(edit)
@@ -245,6 +252,7 @@ _EDITS: Mapping[str, Callable[[torch.Tensor, Edit, Recipe], torch.Tensor]] = {
     "absolute": lambda t, e, r: t.abs(),
     "rectify": lambda t, e, r: t.clamp(min=0),
     "stir": _stir,
+    "nudge": _nudge,
     "swap": lambda t, e, r: t.transpose(_axis(e), int(_number(e))).contiguous(),
 }
 

@@ -64,3 +64,15 @@ def default_options(subject: Subject) -> dict[str, Scalar]:
         for o in subject.mechanism.contract.options
     }
     return {**options, **{k: v for k, v in subject.interface.fixed.items() if k in options}}
+
+
+def has_dead_rows(subject: Subject, case: Case) -> bool:
+    """Whether a causal alignment leaves some query without a key."""
+    return dead_rows({**case.names, **subject.interface.fixed}) > 0
+
+
+def dead_rows(names: Mapping[str, Scalar]) -> int:
+    """How many of the first queries a causal alignment leaves without a key, for these sizes and options."""
+    if not names.get("causal") or names.get("alignment") != "lower_right":
+        return 0
+    return max(0, int(names["q_len"] or 0) - int(names["kv_len"] or 0))

@@ -64,6 +64,8 @@ def with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
             if spoken is form:
                 spoken = _of_every_head(found, form, target, mechanism)
             if spoken is form:
+                spoken = _of_every_sample(found, form, target, mechanism)
+            if spoken is form:
                 spoken = _of_documented_booleans(candidates, form, target)
             if spoken is not form:
                 return _with_polarity(_masked(found, spoken), spoken)
@@ -133,6 +135,15 @@ def _of_every_head(found: Found, form: MaskForm, target: Any, mechanism: Mechani
     if form.axes != ("batch", "1", "q_len", "kv_len") or documented_ranks(target, form.argument):
         return form
     wider = replace(form, axes=("batch", "heads", "q_len", "kv_len"))
+    trial = _try_mask(_masked(found, wider), target, mechanism, wider)
+    return wider if trial is not None and trial.ran else form
+
+
+def _of_every_sample(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> MaskForm:
+    """The form with a mask for each sample, if such is taken and read as something else: that is for the judge."""
+    if form.axes != ("q_len", "kv_len"):
+        return form
+    wider = replace(form, axes=("batch", "q_len", "kv_len"))
     trial = _try_mask(_masked(found, wider), target, mechanism, wider)
     return wider if trial is not None and trial.ran else form
 

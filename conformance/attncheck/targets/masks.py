@@ -13,7 +13,7 @@ class MaskForm:
     """One way of handing a mask over.
 
     role       the reference's input it stands for: "mask" or "valid_lens"
-    axes       axes of what the target takes, such as ("batch", "kv_len")
+    axes       axes of what the target takes, such as ("batch", "kv_len"); the batch may be the last one
     polarity   "true attends", "true ignores", "additive", "one attends", "lengths"
     folded     whether batch and heads are one axis
     lower      whether a mask may lack the heads axis, and belongs to all heads of its sample then
@@ -75,6 +75,8 @@ class MaskForm:
         for index, axis in enumerate(self.axes):
             if axis == "1":
                 mask = mask.unsqueeze(index)
+        if self.axes[-1] == "batch":
+            return mask.movedim(0, -1)
         return mask.flatten(0, 1) if self.folded else mask
 
     def _spoken(self, mask: Tensor, like: Tensor) -> Tensor:
@@ -122,6 +124,7 @@ def forms(argument: str, role: str, axes: tuple[str, ...]) -> list[MaskForm]:
         axes,
         *([("batch", "1", "q_len", "kv_len"), ("batch", "q_len", "kv_len")] if headed else []),
         ("q_len", "kv_len"),
+        ("q_len", "kv_len", "batch"),
     ]
     padding: list[tuple[str, ...]] = [("batch", "kv_len"), ("batch", "1", "kv_len")]
     if headed:

@@ -166,6 +166,8 @@ def mask_text(found: Found, form: MaskForm) -> str:
         return form.role if form.polarity == "lengths" else _spoken(_from_lengths(found, form), form, like)
     if form.polarity == "lengths":
         return f"{_reduced(found, form, ('batch', 'kv_len'))}.sum(-1)"
+    if form.axes[-1] == "batch":
+        return _spoken(f"{_reduced(found, form, ('batch', *form.axes[:-1]))}.movedim(0, -1)", form, like)
     text = _reduced(found, form, form.axes)
     return _spoken(f"{text}.flatten(0, 1)" if form.folded else text, form, like)
 

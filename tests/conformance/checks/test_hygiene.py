@@ -161,6 +161,20 @@ INSTEAD = [
 ]
 
 
+def writes_the_future_into_the_bias(call, built, inputs, options):
+    if "bias" in inputs and options.get("causal"):
+        inputs["bias"].masked_fill_(inputs["bias"] > 0, -1.0)
+    return call(built, inputs, options)
+
+
+def test_numbers_to_add_are_handed_over_too_and_under_every_option(verdict):
+    found = verdict("never_mutates_inputs", "scaled_dot_product", instead=writes_the_future_into_the_bias)
+
+    assert found.outcome == "failed"
+    assert found.findings[0].actual == "bias was written to"
+    assert found.findings[0].case.options["causal"]
+
+
 @pytest.mark.parametrize(("check", "change"), CHANGES)
 def test_bad_manners_after_the_call_are_caught(verdict, check, change):
     assert verdict(check, "cross", change).outcome == "failed"

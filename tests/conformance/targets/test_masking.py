@@ -35,6 +35,73 @@ def test_samples_and_heads_in_one_axis_are_the_last_guess_where_no_form_agrees()
     assert not found.mask.folded
 
 
+class ByHeads(nn.Module):
+    """Multi-head attention with heads and samples in one axis, whose mask is one for all samples or one for each."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
+
+    def for_heads(self, mask: Tensor) -> Tensor:
+        return mask.repeat_interleave(self.num_heads, 0)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        q, k, v = (
+            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2).flatten(0, 1)
+            for layer, x in ((self.q, query), (self.k, key), (self.v, value))
+        )
+        logits = q @ k.mT / q.shape[-1] ** 0.5
+        if mask is not None:
+            mask = self.for_heads(mask) if mask.dim() == 3 else mask
+            logits = logits.masked_fill(~mask, -torch.inf)
+        out = (logits.softmax(-1) @ v).unflatten(0, (-1, self.num_heads))
+        return self.o(out.transpose(1, 2).flatten(2))
+
+
+class ByHeadsInAnotherOrder(ByHeads):
+    def for_heads(self, mask: Tensor) -> Tensor:
+        return mask.repeat(self.num_heads, 1, 1)
+
+
+@pytest.mark.parametrize(("target", "conforms"), [(ByHeads, True), (ByHeadsInAnotherOrder, False)])
+def test_a_mask_for_each_sample_is_judged_where_it_is_taken_though_one_for_all_of_them_agrees(
+    target: type, conforms: bool
+) -> None:
+    found = discover(target, BY_ID["multi_head"])
+
+    assert found.mask is not None
+    assert found.mask.axes == ("batch", "q_len", "kv_len")
+    assert run(target, mechanism="multi_head", budget="quick", isolate=False, seed=1).conforms == conforms
+
+
+class SamplesLast(nn.Module):
+    """Multi-head attention on (length, batch, features), whose mask is (queries, keys, batch)."""
+
+    def __init__(self, heads: int, d_model: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.output = (nn.Linear(d_model, d_model) for _ in range(4))
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, -1))
+            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
+        )
+        scores = torch.einsum("ibhd,jbhd->ijbh", q, k) / q.shape[-1] ** 0.5
+        if mask is not None:
+            scores = scores.masked_fill(mask.unsqueeze(-1) == 0, -torch.inf)
+        return self.output(torch.einsum("ijbh,jbhd->ibhd", scores.softmax(1), v).flatten(2))
+
+
+def test_the_samples_of_a_mask_may_be_its_last_axis() -> None:
+    found = discover(SamplesLast, BY_ID["multi_head"])
+
+    assert found.mask is not None
+    assert (found.mask.axes, found.mask.polarity) == (("q_len", "kv_len", "batch"), "true attends")
+    assert run(SamplesLast, mechanism="multi_head", budget="quick", isolate=False, seed=1).conforms
+
+
 class Scored(nn.Module):
     """Dot-product attention whose mask says which keys, of all queries or of each, may be attended to."""
 
