@@ -16,6 +16,7 @@ from attncheck.targets.hypotheses import guesses
 from attncheck.targets.layers import learned_shapes
 from attncheck.targets.names import OPTIONS, axes_for
 from attncheck.targets.trying import agrees, attempt, built_at, case_for, first_case, subject_of
+from attncheck.targets.wanting import KERNELS_OF_BRANCHES, are_kernels
 from attncheck.targets.words import spoken
 from attnref import Mechanism
 from attnref._mechanism import Option
@@ -129,11 +130,12 @@ def _biases(mechanism: Mechanism, found: Found) -> set[str]:
 def _with_size(found: Found, target: Any, mechanism: Mechanism, axis: str, size: int) -> Found:
     """The adapter with an axis open that was found at its argument's default, if other sizes run as well."""
     for parameter in offered(target, found.config) or []:
-        if axes_for(parameter.name.lower())[:1] != (axis,) or parameter.default != size:
+        expression = _wanted(parameter, axis, size)
+        if expression is None:
             continue
         trial = replace(
             found,
-            arguments={**found.arguments, parameter.name: axis},
+            arguments={**found.arguments, parameter.name: expression},
             derived={a: e for a, e in found.derived.items() if a != axis},
         )
         # Smaller ones too: a border that is too narrow may be cut off where it is too wide.
@@ -142,6 +144,15 @@ def _with_size(found: Found, target: Any, mechanism: Mechanism, axis: str, size:
         if _agrees_and_goes_on(trial, target, cases, takes=not _of_inputs(trial, mechanism, axis)):
             return trial
     return found
+
+
+def _wanted(parameter: inspect.Parameter, axis: str, size: int) -> str | None:
+    """What an argument wants whose default is a size, or as many kernels; None if it says another thing."""
+    if axis == "branches" and are_kernels(parameter):
+        kernels = parameter.default
+        return KERNELS_OF_BRANCHES if isinstance(kernels, (tuple, list)) and len(kernels) == size else None
+    told = axes_for(parameter.name.lower())[:1] == (axis,) and parameter.default == size
+    return axis if told else None
 
 
 def _of_inputs(found: Found, mechanism: Mechanism, axis: str) -> bool:

@@ -134,6 +134,8 @@ def _kernel(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:
         yield f"o {axes} -> o ({axes})", 0.2
     if mine == (columns, rows):
         yield f"o {axes} -> ({axes}) o", 0.4
+    if rows == 1 and mine == (shape[1], elements(shape[2:])):
+        yield f"o {axes} -> (o i) ({window})", 0.3
 
 
 def _split_heads(mine: Shape, shape: Shape, path: str, heads: int) -> Iterator[tuple[str, float]]:

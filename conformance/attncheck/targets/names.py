@@ -108,6 +108,9 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "dec_hidden", "query_channels", "d_x", "latent_dim", "target_dim", "tgt_dim", "dim_x", "input_dim",
      "d_model", "hidden_size", "embed_dim", "embed_q", "n_q", "x_features", "x_width", "q_features", "q_width"):
         ("query_size", "model_dim"),
+    ("model_size", "dim_model_out"): ("model_dim",),
+    ("key_in", "k_in"): ("key_size",),
+    ("value_in", "v_in"): ("value_size",),
     ("key_size", "context_dim", "kdim", "key_dim", "k_dim", "dim_context", "cross_attention_dim", "y_dim", "enc_dim",
      "kv_dim", "context_input_size", "in_dim", "memory_dim", "source_dim", "d_context", "context_size", "ctx_dim",
      "d_key", "d_y", "dim_kv", "encoder_dim", "num_kv_input_channels", "k_size", "dim_key", "dim_y", "kv_size",
@@ -115,6 +118,8 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "context_features", "dim_ctx", "d_ctx", "embed_kv", "d_enc", "d_cross", "d_cond", "d_src", "n_k", "y_features",
      "y_width", "ctx_features", "ctx_width", "k_features", "k_width"):
         ("key_size", "value_size"),
+    # A width to read, or that of a head.
+    ("key_size",): ("head_dim",),
     ("reduction", "ratio", "r", "reduction_ratio", "reduction_rate", "squeeze_factor", "red", "rate",
      "se_ratio", "rd_ratio", "reduce", "reduction_factor", "squeeze_ratio", "red_ratio", "shrinkage_rate",
      "shrink_ratio", "squeeze_rate", "div", "divisor", "reduce_by", "shrink", "squeeze_by"):

@@ -35,6 +35,7 @@ _DERIVED: Mapping[str, tuple[str, ...]] = {
     "stride": ("1", "2"),
     # First free, as in a module whose weights do not depend on them.
     "channels": ("", "3"),
+    "model_dim": ("",),
     "classes": ("10", "1000", "hidden"),
     "gate_kernel": ("kernel", "7", "3"),
     "least_reduced": ("1", "32", "8", "16", "4"),

@@ -37,6 +37,7 @@ CONSTANTS = ("True", "0.0", "None", "1")
 _LEAST_CONFIG = "SimpleNamespace(_attn_implementation='eager')"
 # Neither int() nor round() of channels times this ratio is anything but channels // reduction.
 _RATIO = "(channels // reduction + 0.25) / channels"
+KERNELS_OF_BRANCHES = "list(range(3, 3 + 2 * branches, 2))"
 _LENGTH = "max(q_len, kv_len)"
 # A table or a mask is as long as the longest sequence, which few are; some are.
 LONGEST = f"{_LENGTH} + q_len % 3"
@@ -160,8 +161,8 @@ def _by_meaning(
         return WINDOW, None
     if "height" in options and "tokens" in axes and name in (*SIDES, *ACROSS):
         return ("height" if name in SIDES else _ACROSS), None
-    if name in KERNELS and "branches" in axes:
-        return "list(range(3, 3 + 2 * branches, 2))", 0.5
+    if "branches" in axes and are_kernels(parameter):
+        return KERNELS_OF_BRANCHES, 0.5
     network = _of_a_network(parameter) if mechanism.id == "modified_resnet" else None
     if network is not None:
         return network, None
@@ -238,6 +239,15 @@ def _is_pair(parameter: inspect.Parameter) -> bool:
     """Whether an argument's default is two whole numbers."""
     default = parameter.default
     return isinstance(default, (tuple, list)) and [type(n) for n in default] == [int, int]
+
+
+def are_kernels(parameter: inspect.Parameter) -> bool:
+    """Whether an argument is a kernel for each branch: by its name, or by a default of which each is wider."""
+    default = parameter.default
+    if parameter.name.lower() in KERNELS:
+        return True
+    several = isinstance(default, (tuple, list)) and len(default) > 1 and {type(n) for n in default} == {int}
+    return several and all(n % 2 for n in default) and default[0] > 1 and sorted({*default}) == [*default]
 
 
 def _counts_blocks(parameter: inspect.Parameter) -> bool:
