@@ -1,6 +1,7 @@
 """Options and sizes that a target's constructor offers under a usual name: all their values are judged."""
 
 import inspect
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -284,12 +285,12 @@ def _placed(trial: Found, target: Any, mechanism: Mechanism, value: dict[str, Sc
 
 
 def _neighbours(found: Found, mechanism: Mechanism) -> Iterator[dict[str, Scalar]]:
-    """The settled options with one of them changed."""
-    for option in mechanism.contract.options:
-        if option.name in found.fixed and not option.name.endswith("bias"):
-            for value in option.values:
-                if value != found.fixed[option.name]:
-                    yield {**found.fixed, option.name: value}
+    """The settled options with one of them changed, then with two."""
+    settled = [o for o in mechanism.contract.options if o.name in found.fixed and not o.name.endswith("bias")]
+    changes = [(o.name, value) for o in settled for value in o.values if value != found.fixed[o.name]]
+    yield from ({**found.fixed, name: value} for name, value in changes)
+    for one, two in itertools.combinations(changes, 2):
+        yield {**found.fixed, **dict((one, two))}
 
 
 def _agrees(found: Found, target: Any, mechanism: Mechanism, options: dict[str, Scalar]) -> bool:

@@ -112,6 +112,31 @@ def test_a_mistake_under_an_option_of_another_word_is_found(target: type) -> Non
     assert {v.check: v.outcome for v in report.verdicts}["matches_the_reference"] == "failed"
 
 
+class OfVideo(nn.Module):
+    """A non-local block of linear layers, which take maps of any rank: where it pools it wants time, and pools first."""
+
+    def __init__(self, channels: int, inner: int, sub_sample: bool = False) -> None:
+        super().__init__()
+        self.sub_sample = sub_sample
+        self.theta, self.phi, self.g = (nn.Linear(channels, inner) for _ in range(3))
+        self.out = nn.Linear(inner, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = (
+            nn.functional.max_pool3d(x, (1, min(2, x.shape[3]), min(2, x.shape[4]))) if self.sub_sample else x
+        )
+        keys = seen.flatten(2).mT
+        weights = torch.softmax(self.theta(x.flatten(2).mT) @ self.phi(keys).mT, dim=-1)
+        return x + self.out(weights @ self.g(keys)).mT.reshape(x.shape)
+
+
+def test_an_option_may_tell_apart_what_made_no_difference_without_it() -> None:
+    found = discover(OfVideo, BY_ID["non_local"])
+
+    assert "sub_sample" in found.takes
+    assert (found.fixed["rank"], found.fixed["pool_first"]) == (3, True)
+
+
 class BorderOfThree(nn.Module):
     """A spatial gate whose border suits one kernel."""
 
