@@ -5,9 +5,10 @@ from dataclasses import replace
 from attncheck.checks.check import Check, Mismatch, NotJudged, Trial, check, needs_mask
 from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked, shortened
+from attncheck.checks.value import with_masks
 from attncheck.model.case import Case
 from attncheck.model.recipe import Layout
-from attncheck.targets.ask import Ask
+from attncheck.targets.ask import Ask, Trouble
 from attncheck.targets.legal import resized
 from attncheck.targets.subject import Subject
 
@@ -16,11 +17,8 @@ from attncheck.targets.subject import Subject
 def never_mutates_inputs(subject: Subject, case: Case) -> Trial:
     """Every tensor that was handed over holds after the call what it held before the first one."""
     # Numbers to add may be the mask's argument, so they come by turns.
-    case = (
-        case.with_options(bias=True)
-        if "bias" in subject.optional and case.seed % 2
-        else masked(subject, case)
-    )
+    biased = "bias" in subject.optional and case.seed % 2 and not subject.interface.exclusive
+    case = case.with_options(bias=True) if biased else with_masks(subject, case)
     # Without gradients a write into a leaf is allowed by torch and goes unseen.
     (answer,) = yield [subject.ask(case, fresh=True)]
     mutated = answer.facts.get("mutated")
@@ -186,20 +184,45 @@ def survives_its_state_dict(subject: Subject, case: Case) -> Trial:
 
 def _strided(layout: Layout, name: str) -> Check:
     def judge(subject: Subject, case: Case) -> Trial:
-        ask = subject.ask(masked(subject, case))
-        floats = {n: r for n, r in ask.inputs.items() if r.dtype == case.dtype}
         # Strides of zero make every sample the first one; its twin is the same in plain memory.
         twin: Layout = "expanded_copy" if layout == "expanded" else "contiguous"
-        plain = replace(ask, inputs={**ask.inputs, **{n: replace(r, layout=twin) for n, r in floats.items()}})
-        strided = replace(
-            ask, inputs={**ask.inputs, **{n: replace(r, layout=layout) for n, r in floats.items()}}
-        )
-        usual, unusual = yield [plain, strided]
+        ask = subject.ask(masked(subject, case))
+        usual, unusual = yield [_laid_out(ask, case.dtype, twin), _laid_out(ask, case.dtype, layout)]
+        if _wants_a_view(unusual.trouble):
+            return NotJudged("a view is refused, which another check reports")
+        trouble = usual.trouble or unusual.trouble
+        if trouble is not None:
+            return Mismatch("a result", f"{trouble} (in the {trouble.stage})", kind=f"raises {trouble.kind}")
         return agree(unusual.out, usual.out, f"the answer for {layout} inputs", tolerance=1e-9)
 
     judge.__name__ = name
     judge.__doc__ = f"Inputs with {layout} strides hold the same values and get the same answer."
-    return check("hygiene", f"strides do not matter ({layout})", share=0.3, rank=70, asks="memory")(judge)
+    claim = f"strides do not matter ({layout})"
+    return check("hygiene", claim, share=0.3, rank=70, asks="memory", judges_trouble=True)(judge)
+
+
+def _laid_out(ask: Ask, dtype: str, layout: Layout) -> Ask:
+    """The question with its numbers in memory of that layout."""
+    floats = {n: replace(r, layout=layout) for n, r in ask.inputs.items() if r.dtype == dtype}
+    return replace(ask, inputs={**ask.inputs, **floats})
+
+
+def _wants_a_view(trouble: Trouble | None) -> bool:
+    """Whether torch itself refuses a view of memory in that order."""
+    return trouble is not None and "view size is not compatible" in trouble.message
+
+
+@check(
+    "hygiene", "no order of memory is refused", share=0.2, rank=71, asks="memory", judges_trouble=True,
+    deviation="it takes a view of what it is given, which torch refuses for some strides, and the call raises",
+)  # fmt: skip
+def views_any_memory(subject: Subject, case: Case) -> Trial:
+    """Where torch can only copy, `reshape` does so and `view` raises."""
+    ask = subject.ask(masked(subject, case))
+    layouts: tuple[Layout, ...] = ("transposed", "channels_last", "expanded")
+    answers = yield [_laid_out(ask, case.dtype, layout) for layout in layouts]
+    refused = next((a.trouble for a in answers if _wants_a_view(a.trouble)), None)
+    return None if refused is None else Mismatch("a result", str(refused), kind=f"raises {refused.kind}")
 
 
 takes_transposed_inputs = _strided("transposed", "takes_transposed_inputs")
@@ -266,4 +289,5 @@ CHECKS = (
     takes_offset_inputs,
     takes_expanded_inputs,
     takes_channels_last_inputs,
+    views_any_memory,
 )

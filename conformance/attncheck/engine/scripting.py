@@ -88,6 +88,7 @@ class Script:
         if not any(ask.gradients for _, ask in self.told.asks):
             lines.append("torch.set_grad_enabled(False)")
         lines.append(f"module = {self.told.again}")
+        lines += [f"module.get_submodule({name!r}).p = 0.0" for name in self.found.stilled]
         if self.told.is_module and not self.placements:
             lines.append(_RANDOM.format("module"))
             if self.told.edits_weights:

@@ -260,7 +260,8 @@ _EDITS: Mapping[str, Callable[[torch.Tensor, Edit, Recipe], torch.Tensor]] = {
 def _laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
     """The same values with other strides."""
     if layout == "contiguous" or tensor.dim() < 2 or not tensor.numel():
-        return tensor
+        # An edit may have left a view.
+        return tensor.contiguous()
     if layout == "transposed":
         return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
     if layout == "offset":

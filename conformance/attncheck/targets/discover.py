@@ -20,7 +20,7 @@ from attncheck.targets.gating import form_of
 from attncheck.targets.grouping import with_groups
 from attncheck.targets.hypotheses import Guess, guesses
 from attncheck.targets.layers import learned_shapes, statistics
-from attncheck.targets.layouts import LAYOUT_OPTIONS
+from attncheck.targets.layouts import LAYOUT_OPTIONS, single_axes
 from attncheck.targets.limits import with_least_reduced, with_refusals, with_vanishing_output
 from attncheck.targets.plans import Plan, called_as, plans
 from attncheck.targets.probing import (
@@ -68,11 +68,15 @@ def discover(
     """Find out how `target` is built and called as `mechanism`. Raises NoAdapterError with what was tried."""
     search = Search(target, mechanism, progress)
     found = _searched(search, init or {})
-    if found is None and search.called and not search.ran and not search.last_error.startswith(_NO_DTYPE):
-        # Some targets compute in float32 alone: that is one finding, and the rest can be judged.
-        lower = Search(target, mechanism, progress, dtype="float32")
-        found = _searched(lower, init or {})
-        search = lower if lower.ran else search
+    for other in (
+        Search(target, mechanism, progress, fewer_axes=True),
+        Search(target, mechanism, progress, "float32"),
+    ):
+        if found is None and search.called and not search.ran and not search.last_error.startswith(_NO_DTYPE):
+            # Some targets know neither heads nor samples. Some compute in float32 alone: that is one finding,
+            # and the rest can be judged.
+            found = _searched(other, init or {})
+            search = other if other.ran else search
     if found is None and search.best is not None:
         found = search.best[1]
         if found.certainty == "guessed" and not search.ran and not search.last_error.startswith(_NO_DTYPE):
@@ -106,6 +110,8 @@ def _try_plan(search: Search, plan: Plan) -> Found | None:
     for calling in callings(function_of(search.target), search.mechanism):
         if search.late:
             return None
+        if bool(single_axes(calling.layout)) != search.fewer_axes:
+            continue
         base, ran = called_as(plan.base, calling), search.ran
         found = _try_calling(search, plan, base, calling)
         if found is None and search.ran == ran and plan.rank + calling.cost < _FAR:

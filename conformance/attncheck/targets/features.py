@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from attncheck.model.case import Case
 from attncheck.targets.adapter import parts_of, signature_of
 from attncheck.targets.configuring import offered
 from attncheck.targets.documentation import documented, waives_causality
@@ -24,8 +25,9 @@ from attncheck.targets.names import (
 )
 from attncheck.targets.notes import notes_of
 from attncheck.targets.ranks import with_other_forms
+from attncheck.targets.stilling import with_stilled
 from attncheck.targets.tapping import raw_result
-from attncheck.targets.trying import agrees, attempt, first_case, subject_of
+from attncheck.targets.trying import agrees, attempt, expected_of, first_case, gap_between, subject_of
 from attnref import Mechanism
 
 # Where and in which dtype weights are made, which the judge says later.
@@ -37,7 +39,7 @@ def with_features(found: Found, target: Any, mechanism: Mechanism) -> Found:
     found = _with_causal(found, target, mechanism)
     found = with_padding(with_mask(found, target, mechanism), target, mechanism)
     found = with_bias(found, target, mechanism)
-    found = _with_dropout(found, target, mechanism)
+    found = with_stilled(_with_dropout(found, target, mechanism), target, mechanism)
     found = _with_switch(found, target, mechanism, "scale", SCALE, 0.3)
     found = _with_switch(found, target, mechanism, "soft_cap", SOFT_CAP, 2.0)
     found = _with_weights(found, target, mechanism)
@@ -230,11 +232,23 @@ def _with_weights(found: Found, target: Any, mechanism: Mechanism) -> Found:
     for place, tensor in parts_of(raw).items():
         if not isinstance(tensor, Tensor) or (place == asked.result and place != ""):
             continue
+        if _are_logits(tensor, asked, mechanism, case):
+            continue
         if tuple(tensor.shape) == per_head:
             return _returning(asked, place, "per_head")
         if averaged is not None and tuple(tensor.shape) == averaged:
             return _returning(asked, place, "averaged")
     return found
+
+
+def _are_logits(tensor: Tensor, found: Found, mechanism: Mechanism, case: Case) -> bool:
+    """Whether what comes back beside the output are no weights, but what these are the softmax of."""
+    subject = subject_of(found, mechanism)
+    weights = expected_of(subject, subject.ask(case)).get("weights")
+    if weights is None or weights.numel() != tensor.numel() or tensor.shape[-1:] != weights.shape[-1:]:
+        return False
+    # A head without an axis is still a head.
+    return agrees(gap_between(tensor.to(weights.dtype).softmax(-1).reshape(weights.shape), weights))
 
 
 def _returning(found: Found, place: str, how: str) -> Found:

@@ -40,7 +40,8 @@ class Argument:
 
 # Fields that JSON makes lists of, and that hold nothing but texts or plain mappings.
 _TUPLES = (
-    "absent", "identity", "idle", "free", "takes", "unmatched", "spare", "neutral", "exclusive", "notes", "refuses", "also",
+    "absent", "identity", "idle", "free", "takes", "unmatched", "spare", "neutral", "stilled", "exclusive", "notes",
+    "refuses", "also",
 )  # fmt: skip
 
 
@@ -55,6 +56,7 @@ class Found:
     unmatched   defaults of the target at which its weights have no place in the reference
     spare       inputs that a call may leave out
     neutral     weights of a layer that the reference lacks, which pass on what they get
+    stilled     modules that drop at a rate of their own, which is set to nought
     gate        how a gate that comes back alone is laid along the input that it scales, as an index
     weights     where the attention weights are, if they come back
     padding     how the target is told, in a second argument or another form, which keys a sample hides from every query
@@ -108,6 +110,7 @@ class Found:
     unmatched: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
     neutral: tuple[str, ...] = ()
+    stilled: tuple[str, ...] = ()
     exclusive: tuple[str, ...] = ()
     others: tuple[tuple[Placement, ...], ...] = ()
     dtype: str = "float64"

@@ -96,8 +96,14 @@ class FoundAdapter:
         names = {"dropout": 0.0, **names, **found.fixed}
         values = {name: value_of(text, names) for name, text in found.arguments.items()}
         if found.config:
-            return self.target(**{found.config: configuration(self.target, found.made_as)(**values)})
-        return self.target(**values)
+            values = {found.config: configuration(self.target, found.made_as)(**values)}
+        built = self.target(**values)
+        modules = dict(built.named_modules()) if found.stilled else {}
+        for name in found.stilled:
+            # At other sizes there may be fewer.
+            if name in modules:
+                modules[name].p = 0.0
+        return built
 
     def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
         if not isinstance(built, nn.Module):

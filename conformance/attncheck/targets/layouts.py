@@ -19,6 +19,7 @@ class Layout:
 
     With `twin`, a second sample stands beside the first: the same numbers backwards.
     With `vectors`, points of a line become points of space: all coordinates alike, as far apart as before.
+    The `single` axes have size one, and the target has no such axis.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Layout:
     back: str
     twin: bool = False
     vectors: bool = False
+    single: tuple[str, ...] = ()
 
     @property
     def copies(self) -> bool:
@@ -62,11 +64,14 @@ SEQUENCES = (
     Layout("channels before length", "b n c -> b c n", "b c n -> b n c"),
     Layout("tokens as pixels", "b (h w) c -> b c h w", "b c h w -> b (h w) c"),
     Layout("tokens as pixels, channels last", "b (h w) c -> b h w c", "b h w c -> b (h w) c"),
+    Layout("one sample, no axis", "1 n c -> n c", "n c -> 1 n c", single=("batch",)),
 )
 HEADED = (
     Layout("heads before length", "", ""),
     Layout("heads after length", "b h n d -> b n h d", "b n h d -> b h n d"),
-    Layout("one head, no axis", "b 1 n d -> b n d", "b n d -> b 1 n d"),
+    Layout("one head, no axis", "b 1 n d -> b n d", "b n d -> b 1 n d", single=("heads",)),
+    Layout("one sample, no axis", "1 h n d -> h n d", "h n d -> 1 h n d", single=("batch",)),
+    Layout("one head of one sample", "1 1 n d -> n d", "n d -> 1 1 n d", single=("batch", "heads")),
 )
 IMAGES = (
     Layout("channels first", "", ""),
@@ -144,6 +149,11 @@ def layouts_of(axes: tuple[str, ...]) -> tuple[Layout, ...]:
         "rows of lines": ROWS_OF_LINES,
     }
     return family.get(kind_of(axes), (_SAME,))
+
+
+def single_axes(name: str) -> tuple[str, ...]:
+    """The axes that no tensor has in a layout of that name."""
+    return next((each.single for (_, known), each in BY_NAME.items() if known == name), ())
 
 
 def layout(shape: TensorShape, rank: int, name: str) -> Layout:

@@ -61,6 +61,8 @@ def _of_the_weights(found: Found) -> list[str]:
         lines.append(f"heads of keys and values, each for several of queries: {found.shared}")
     if found.neutral:
         lines.append(f"the identity, for want of a second output layer: {', '.join(found.neutral)}")
+    if found.stilled:
+        lines.append(f"dropout at a rate that nothing sets, so set to 0: {', '.join(found.stilled)}")
     if found.idle:
         lines.append(f"never used: {', '.join(found.idle)}")
     return lines

@@ -102,16 +102,17 @@ def _built_axes(found: Found) -> list[str]:
 def _build(found: Found, name: str) -> list[str]:
     named = names_in(list(found.arguments.values())) if found.is_class else []
     head, made = f"    def build(self, {', '.join([*named, '**_'])}):", construction(found, name)
-    if not found.neutral:
+    changes = []
+    if found.neutral:
+        fills = (("zeros_" if n.endswith("bias") else "eye_", n) for n in found.neutral)
+        changes.append("        # The reference has one output layer: this one passes on what it gets.")
+        changes += [f'        torch.nn.init.{fill}(module.get_parameter("{n}"))' for fill, n in fills]
+    if found.stilled:
+        changes.append("        # Dropout at a rate that nothing sets.")
+        changes += [f'        module.get_submodule("{name}").p = 0.0' for name in found.stilled]
+    if not changes:
         return [head, *_wrapped(f"        return {made}")]
-    fills = (("zeros_" if n.endswith("bias") else "eye_", n) for n in found.neutral)
-    return [
-        head,
-        *_wrapped(f"        module = {made}"),
-        "        # The reference has one output layer: this one passes on what it gets.",
-        *(f'        torch.nn.init.{fill}(module.get_parameter("{n}"))' for fill, n in fills),
-        "        return module",
-    ]
+    return [head, *_wrapped(f"        module = {made}"), *changes, "        return module"]
 
 
 def _load(found: Found) -> list[str]:

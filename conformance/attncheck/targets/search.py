@@ -31,12 +31,17 @@ PLAUSIBLE = 24
 
 @dataclass
 class Search:
-    """What has been tried so far, for the message if nothing works."""
+    """What has been tried so far, for the message if nothing works.
+
+    With `fewer_axes` inputs come without the axis of heads or of samples: what is wrong along one is right without it,
+    so that is for targets alone that take no more.
+    """
 
     target: Any
     mechanism: Mechanism
     progress: Progress
     dtype: str = "float64"
+    fewer_axes: bool = False
     started: float = field(default_factory=time.thread_time)
     started_waiting: float = field(default_factory=time.monotonic)
     built: int = 0

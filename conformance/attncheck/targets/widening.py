@@ -9,6 +9,7 @@ from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.legal import of_one_size
 from attncheck.targets.masking import COINCIDENT
+from attncheck.targets.names import is_mask, roles_for
 from attncheck.targets.tapping import function_of
 from attncheck.targets.trying import agrees, attempt, case_for, first_case, subject_of
 from attnref import Mechanism
@@ -43,7 +44,14 @@ def _mixes_up(found: Found, target: Any, mechanism: Mechanism) -> bool:
 
 
 def with_inputs_left_out(found: Found, target: Any, mechanism: Mechanism) -> Found:
-    """The adapter that knows which inputs a call may leave out, as a context that is None then."""
+    """The adapter that knows which inputs a call may leave out, as a context that is None then.
+
+    Not where that has a mask of its own: which one counts then is another way to call it.
+    """
+    masks = [p.name for p in parameters_of(function_of(target)) if is_mask(p.name)]
+    of_context = [name for name in masks if {"kv", "k"} & {*roles_for(name.lower().replace("mask", ""))}]
+    if 0 < len(of_context) < len(masks) and not any("padding" in name for name in of_context):
+        return found
     defaults = {p.name: p.default for p in parameters_of(function_of(target))}
     given = [a for a in found.call if a.tensor and not a.pack]
     spare = tuple(a.tensor for a in given[1:] if a.name and defaults.get(a.name, 0) is None)
