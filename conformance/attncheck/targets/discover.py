@@ -16,7 +16,7 @@ from attncheck.targets.choosing import with_choices
 from attncheck.targets.features import with_features
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
-from attncheck.targets.gating import form_of
+from attncheck.targets.gating import GATES, form_of
 from attncheck.targets.grouping import with_groups
 from attncheck.targets.hypotheses import Guess, guesses
 from attncheck.targets.layers import learned_shapes, statistics
@@ -29,6 +29,7 @@ from attncheck.targets.probing import (
     separates_samples,
     with_lacking,
 )
+from attncheck.targets.reparametrising import TAKE_OFF, reparametrised
 from attncheck.targets.search import Progress, Search, explanation
 from attncheck.targets.subject import Subject
 from attncheck.targets.tapping import function_of, places_of
@@ -84,6 +85,11 @@ def discover(
             found = None
     if found is None:
         raise NoAdapterError(explanation(search))
+    computed = reparametrised(found, target, mechanism) if found.certainty != "verified" else []
+    if computed:
+        raise NoAdapterError(
+            f"the weights of {', '.join(computed)} are computed anew in each call; {TAKE_OFF}"
+        )
     found = with_least_reduced(with_lacking(found, target, mechanism), target, mechanism)
     found = with_vanishing_output(with_refusals(found, target, mechanism), target, mechanism)
     found = with_groups(with_choices(found, target, mechanism), target, mechanism)
@@ -203,6 +209,9 @@ def _results(base: Found, target: Any, case: Any) -> list[Found]:
         gate = form_of(base.mechanism, actual, case.sizes) if plain and actual != shape else ""
         if trial.ran and (actual == shape or gate):
             found.append(replace(base, result=place, gate=gate))
+        if actual == shape and plain and base.mechanism in GATES:
+            # A gate may be repeated for every pixel or channel.
+            found.append(replace(base, result=place, gate="[...]"))
     return found
 
 

@@ -23,6 +23,7 @@ _OUTPUT = "output.weight"
 _SQUEEZE = "squeeze.weight"
 _WIDTHS = ("head_dim", "v_dim", "model_dim", "query_size", "key_size", "value_size")
 _SQUARE = "heads == 1 and v_dim == model_dim"
+_ALONE = "heads == 1"
 
 
 def with_refusals(found: Found, target: Any, mechanism: Mechanism) -> Found:
@@ -80,18 +81,20 @@ def _candidates(axes: tuple[str, ...]) -> Iterator[str]:
 def with_vanishing_output(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """The adapter with the sizes at which the target leaves out an output layer that would fit."""
     placed = [p for p in found.placements if p.roles == (_OUTPUT,)]
-    if not placed or not {"heads", "v_dim"} <= set(subject_of(found, mechanism).axes):
+    axes = subject_of(found, mechanism).axes
+    condition = _SQUARE if "v_dim" in axes else _ALONE
+    if not placed or "heads" not in axes:
         return found
     # Where all widths are one, whatever has to differ for an output layer to be there does not.
     case = case_for(found, mechanism, {"heads": 1, **dict.fromkeys(_WIDTHS, 12)})
-    if case is None or "heads" not in case.names or not value(_SQUARE, case.names):
+    if case is None or "heads" not in case.names or not value(condition, case.names):
         return found
     built = built_at(FoundAdapter(found, target), case.names)
     if not isinstance(built, nn.Module) or placed[0].target in dict(
         built.named_parameters(remove_duplicate=False)
     ):
         return found
-    return replace(found, unprojected=_SQUARE)
+    return replace(found, unprojected=condition)
 
 
 def with_least_reduced(found: Found, target: Any, mechanism: Mechanism) -> Found:

@@ -147,6 +147,8 @@ def _by_meaning(
     if layer is not None:
         return layer, None
     options = {o.name: o.values for o in mechanism.contract.options}
+    if name == "device" and default is parameter.empty:
+        return "'cpu'", None
     if name in CAUSAL and "causal" in options:
         return "causal", 1.0
     if name in options and (not isinstance(default, str) or default in options[name]):
