@@ -143,17 +143,20 @@ def _compared(ask: Ask, answer: Answer, reference: Answer, names: tuple[str, ...
                 continue
             return Mismatch(f"a gradient of {name}", "None", kind="no gradient")
         judgement = agree(given, wanted, f"the gradient of {name}")
-        # A gradient that is zero by law is judged by its absolute size, beside what flows elsewhere.
-        if judgement is not None and not _negligible(given, expected):
+        # A gradient that is next to nothing, by law or by chance, is judged beside what flows elsewhere.
+        if judgement is not None and not (
+            given.shape == wanted.shape and _negligible(given - wanted, expected)
+        ):
             return judgement
     return None
 
 
-def _negligible(given: Tensor, expected: Mapping[str, Tensor]) -> bool:
+def _negligible(error: Tensor, expected: Mapping[str, Tensor]) -> bool:
+    """Whether an error is of the size of roundings of what flows."""
     flowing = [float(t.abs().max()) for n, t in expected.items() if n.startswith("grad.") and t.numel()]
     # What computes in float32 inside is right in float64 too, and its zero is a sum of such roundings.
-    share = ROUNDINGS * max(ROUNDOFF[torch.float32], ROUNDOFF[given.dtype])
-    return not given.numel() or float(given.abs().max()) <= share * max([*flowing, 1e-3])
+    share = ROUNDINGS * max(ROUNDOFF[torch.float32], ROUNDOFF[error.dtype])
+    return not error.numel() or float(error.abs().max()) <= share * max([*flowing, 1e-3])
 
 
 @check(

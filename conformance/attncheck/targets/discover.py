@@ -16,7 +16,7 @@ from attncheck.targets.choosing import with_choices
 from attncheck.targets.features import with_features
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
-from attncheck.targets.gating import GATES, form_of
+from attncheck.targets.gating import form_of
 from attncheck.targets.grouping import with_groups
 from attncheck.targets.hypotheses import Guess, guesses
 from attncheck.targets.layers import learned_shapes, statistics
@@ -209,9 +209,6 @@ def _results(base: Found, target: Any, case: Any) -> list[Found]:
         gate = form_of(base.mechanism, actual, case.sizes) if plain and actual != shape else ""
         if trial.ran and (actual == shape or gate):
             found.append(replace(base, result=place, gate=gate))
-        if actual == shape and plain and base.mechanism in GATES:
-            # A gate may be repeated for every pixel or channel.
-            found.append(replace(base, result=place, gate="[...]"))
     return found
 
 

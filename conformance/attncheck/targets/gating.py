@@ -16,7 +16,6 @@ _FORMS: Mapping[str, Mapping[tuple[str, ...], str]] = {
         ("batch", "height", "width"): "[:, None]",
     },
 }
-GATES = tuple(_FORMS)
 _ALL = slice(None)
 _INDICES: Mapping[str, Any] = {
     "[...]": ...,

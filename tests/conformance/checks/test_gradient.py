@@ -91,6 +91,15 @@ def test_a_wrong_gradient_of_one_input_shows_whichever_it_is(verdict, name):
     assert verdict("input_gradients_match", "scaled_dot_product", instead=doubles_one).outcome == "failed"
 
 
+@pytest.mark.parametrize("name", ["q", "k", "v"])
+def test_a_gradient_of_zeros_where_one_flows_shows(verdict, name):
+    def stops(call, built, inputs, options):
+        stopped = inputs[name].detach() + 0 * inputs[name]
+        return call(built, {**inputs, name: stopped}, options)
+
+    assert verdict("input_gradients_match", "scaled_dot_product", instead=stops).outcome == "failed"
+
+
 def test_where_the_values_are_wrong_gradients_are_not_judged(verdict):
     found = verdict("input_gradients_match", "cross", lambda out, inputs, built: out * 2)
 

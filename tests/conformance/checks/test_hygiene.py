@@ -161,6 +161,34 @@ INSTEAD = [
 ]
 
 
+def takes_a_view(call, built, inputs, options):
+    flat = {n: t.view(-1).view(t.shape) for n, t in inputs.items()}
+    return call(built, flat, options)
+
+
+def test_a_view_that_torch_refuses_is_told_of_once_and_held_against_nobody(verdict):
+    found = verdict("views_any_memory", "cross", instead=takes_a_view)
+
+    assert found.outcome == "deviates"
+    assert "view size is not compatible" in found.findings[0].actual
+    strided = verdict("takes_transposed_inputs", "cross", instead=takes_a_view)
+    assert strided.reason.endswith("a view is refused, which another check reports")
+    assert verdict("views_any_memory", "cross").outcome == "passed"
+
+
+def raises_for_strides(call, built, inputs, options):
+    if any(not t.is_contiguous() for t in inputs.values()):
+        raise ValueError("contiguous tensors are wanted")
+    return call(built, inputs, options)
+
+
+def test_another_refusal_of_strides_is_a_failure(verdict):
+    found = verdict("takes_transposed_inputs", "cross", instead=raises_for_strides)
+
+    assert found.outcome == "failed"
+    assert found.findings[0].actual == "ValueError: contiguous tensors are wanted (in the forward)"
+
+
 def writes_the_future_into_the_bias(call, built, inputs, options):
     if "bias" in inputs and options.get("causal"):
         inputs["bias"].masked_fill_(inputs["bias"] > 0, -1.0)
@@ -254,6 +282,7 @@ def test_every_check_of_manners_has_an_implementation_that_it_catches():
         "forgets_an_earlier_mask",
         "registers_its_parameters",
         "uses_its_parameters",
+        "views_any_memory",
     }
     assert {check.id for check in hygiene.CHECKS} == tested
 

@@ -46,3 +46,17 @@ def test_rows_that_see_a_key_are_judged_beside_those_that_see_none() -> None:
     assert not run(
         a_key_ahead, mechanism="scaled_dot_product", budget="quick", isolate=False, seed=1
     ).conforms
+
+
+def masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Causal, with a mask beside it: together they may leave a query without a key."""
+    logits = q @ k.mT / q.shape[-1] ** 0.5
+    future = torch.ones(logits.shape[-2:], dtype=torch.bool).triu(1)
+    logits = logits.masked_fill(future, torch.finfo(q.dtype).min)
+    return (logits if mask is None else logits.masked_fill(~mask, -torch.inf)).softmax(-1) @ v
+
+
+def test_rows_that_mask_and_future_leave_without_a_key_are_held_against_nobody() -> None:
+    report = run(masked, mechanism="scaled_dot_product", isolate=False, seed=1)
+
+    assert [v.check for v in report.verdicts if v.outcome in ("failed", "errored")] == []

@@ -184,7 +184,35 @@ class Pool(nn.Module):
         seq = torch.cat((seq.mean(1, keepdim=True), seq), dim=1) + self.pos
         return self.out(self.attn(seq[:, :1], seq, seq, need_weights=False)[0].squeeze(1))
 """
+LAST = """
+import torch
+from torch import nn
+class Last(nn.Module):
+    def __init__(self, heads, d_model):
+        super().__init__()
+        self.heads, self.drop = heads, nn.Dropout(0.1)
+        self.query, self.key, self.value, self.output = (nn.Linear(d_model, d_model) for _ in range(4))
+    def forward(self, query, key, value, mask=None):
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, -1))
+            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
+        )
+        scores = torch.einsum("ibhd,jbhd->ijbh", q, k) / q.shape[-1] ** 0.5
+        if mask is not None:
+            scores = scores.masked_fill(mask.unsqueeze(-1) == 0, float("-inf"))
+        return self.output(torch.einsum("ijbh,jbhd->ibhd", self.drop(scores.softmax(1)), v).flatten(2))
+"""
+HEADLESS = """
+import torch
+def of_three_axes(query, key, value, mask=None):
+    logits = torch.bmm(query, key.transpose(1, 2)) / query.shape[2] ** 0.5
+    if mask is not None:
+        logits = logits.masked_fill(mask, float("-inf"))
+    return torch.bmm(logits.softmax(2), value)
+"""
 STYLES = {
+    "Last": (LAST, "multi_head"),
+    "of_three_axes": (HEADLESS, "scaled_dot_product"),
     "Separate": (SEPARATE, "multi_head"),
     "Packed": (PACKED, "multi_head"),
     "Listed": (HEAD_LIST, "multi_head"),

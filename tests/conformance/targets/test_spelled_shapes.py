@@ -64,9 +64,27 @@ class KeysOfAHead(nn.Module):
         return torch.einsum("bhtk,hkm->btm", weights @ v, self.output)
 
 
+class ProjectsSeveralHeads(nn.Module):
+    """A sequence with a bias for each offset, and an output layer where there are several heads."""
+
+    def __init__(self, dim: int, heads: int, tokens: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.table = nn.Parameter(torch.zeros(2 * tokens - 1, heads))
+        self.offsets = torch.arange(tokens)[:, None] - torch.arange(tokens) + tokens - 1
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.output = nn.Linear(dim, dim) if heads > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.qkv(x).chunk(3, dim=-1))
+        logits = q @ k.mT / q.shape[-1] ** 0.5 + self.table[self.offsets].permute(2, 0, 1)
+        return self.output((logits.softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
 @pytest.mark.parametrize(
     ("target", "mechanism"),
     [
+        (ProjectsSeveralHeads, "relative_position"),
         (FlatKernels, "cbam_spatial"),
         (TableOfRowsAndColumns, "relative_position"),
         (KeysOfAHead, "multi_head"),

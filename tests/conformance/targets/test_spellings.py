@@ -357,6 +357,7 @@ def test_a_width_that_no_number_of_channels_makes_greater_is_told_so() -> None:
         ("selective_kernel", "d", 8, "max(channels // reduction, least_reduced)"),
         ("selective_kernel", "num_kernels", 2, "branches"),
         ("cross", "v_out", None, "v_dim"),
+        ("multi_head", "device", inspect.Parameter.empty, "'cpu'"),
     ],
 )
 def test_an_argument_wants_what_its_name_and_default_say(

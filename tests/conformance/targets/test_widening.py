@@ -126,3 +126,28 @@ class NeedsAContext(OneOrderForBoth):
 
 def test_an_input_that_a_call_cannot_do_without_is_never_left_out() -> None:
     assert discover(NeedsAContext, BY_ID["multi_head"]).spare == ()
+
+
+class MaskForEach(OneOrderForBoth):
+    """A mask of the sequence, and one of the context: which counts depends on what is handed over."""
+
+    def forward(
+        self,
+        x: Tensor,
+        attention_mask: Tensor | None = None,
+        context: Tensor | None = None,
+        context_mask: Tensor | None = None,
+    ) -> Tensor:
+        keys, mask = (x, attention_mask) if context is None else (context, context_mask)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.parts(x, keys))
+        logits = q @ k.mT * q.shape[-1] ** -0.5
+        logits = logits if mask is None else logits + mask
+        return linear((logits.softmax(-1) @ v).transpose(1, 2).flatten(2), self.out_proj)
+
+
+def test_a_context_with_a_mask_of_its_own_is_never_left_out() -> None:
+    found = discover(MaskForEach, BY_ID["multi_head"])
+
+    assert found.mask is not None
+    assert (found.mask.argument, found.spare) == ("context_mask", ())
+    assert run(MaskForEach, mechanism="multi_head", budget="quick", isolate=False, seed=1).conforms
