@@ -65,15 +65,15 @@ class KeysOfAHead(nn.Module):
 
 
 class ProjectsSeveralHeads(nn.Module):
-    """A sequence with a bias for each offset, and an output layer where there are several heads."""
+    """A sequence with a bias for each offset, and an output layer, with all its dropout, where there are several heads."""
 
-    def __init__(self, dim: int, heads: int, tokens: int) -> None:
+    def __init__(self, dim: int, heads: int, tokens: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
         self.table = nn.Parameter(torch.zeros(2 * tokens - 1, heads))
         self.offsets = torch.arange(tokens)[:, None] - torch.arange(tokens) + tokens - 1
         self.qkv = nn.Linear(dim, 3 * dim)
-        self.output = nn.Linear(dim, dim) if heads > 1 else nn.Identity()
+        self.output = nn.Sequential(nn.Linear(dim, dim), nn.Dropout(dropout)) if heads > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.qkv(x).chunk(3, dim=-1))
@@ -93,6 +93,19 @@ class ProjectsSeveralHeads(nn.Module):
 def test_a_right_one_is_verified_and_conforms(target: type, mechanism: str) -> None:
     assert discover(target, BY_ID[mechanism]).certainty == "verified"
     assert run(target, mechanism=mechanism, budget="quick", isolate=False, seed=1).conforms
+
+
+def test_where_the_output_layer_is_left_out_nothing_need_drop() -> None:
+    report = run(
+        ProjectsSeveralHeads,
+        mechanism="relative_position",
+        isolate=False,
+        seed=1,
+        checks=("drops_something_in_training",),
+    )
+
+    assert report.conforms
+    assert [v.cases for v in report.verdicts if v.check == "drops_something_in_training"] > [0]
 
 
 class Selective(nn.Module):
