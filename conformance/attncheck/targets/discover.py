@@ -4,22 +4,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
-
 from attncheck.model.case import Case
 from attncheck.model.errors import NoAdapterError
-from attncheck.strategies.tensors import DTYPES
 from attncheck.targets.adapter import parameter_shapes
 from attncheck.targets.assigning import around, assigned, assigned_in_part, guessed, settled
 from attncheck.targets.calling import Calling, callings
 from attncheck.targets.choosing import with_choices
+from attncheck.targets.coinciding import with_coincidences
 from attncheck.targets.features import with_features
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.gating import form_of
 from attncheck.targets.grouping import with_groups
-from attncheck.targets.hypotheses import Guess, guesses
-from attncheck.targets.layers import learned_shapes, statistics
+from attncheck.targets.hypotheses import Guess
+from attncheck.targets.layers import statistics
 from attncheck.targets.layouts import LAYOUT_OPTIONS, single_axes
 from attncheck.targets.limits import with_least_reduced, with_refusals, with_vanishing_output
 from attncheck.targets.plans import Plan, called_as, plans
@@ -37,7 +35,6 @@ from attncheck.targets.trying import (
     Comparison,
     agrees,
     attempt,
-    built_at,
     case_for,
     second_sizes,
     subject_of,
@@ -67,22 +64,7 @@ def discover(
     progress: Progress = lambda _: None,
 ) -> Found:
     """Find out how `target` is built and called as `mechanism`. Raises NoAdapterError with what was tried."""
-    search = Search(target, mechanism, progress)
-    found = _searched(search, init or {})
-    for other in (
-        Search(target, mechanism, progress, fewer_axes=True),
-        Search(target, mechanism, progress, "float32"),
-    ):
-        if found is None and search.called and not search.ran and not search.last_error.startswith(_NO_DTYPE):
-            # Some targets know neither heads nor samples. Some compute in float32 alone: that is one finding,
-            # and the rest can be judged.
-            found = _searched(other, init or {})
-            search = other if other.ran else search
-    if found is None and search.best is not None:
-        found = search.best[1]
-        if found.certainty == "guessed" and not search.ran and not search.last_error.startswith(_NO_DTYPE):
-            # Neither names nor answers say that it is called so: what it raises is no mistake of its own.
-            found = None
+    found, search = _tried(Search(target, mechanism, progress), init or {})
     if found is None:
         raise NoAdapterError(explanation(search))
     computed = reparametrised(found, target, mechanism) if found.certainty != "verified" else []
@@ -95,6 +77,24 @@ def discover(
     found = with_groups(with_choices(found, target, mechanism), target, mechanism)
     found = with_inputs_left_out(with_named_inputs(found, target, mechanism), target, mechanism)
     return with_features(found, target, mechanism)
+
+
+def _tried(search: Search, init: Mapping[str, str]) -> tuple[Found | None, Search]:
+    """What a search finds, or another one if nothing ran: verified, or the likeliest that something speaks for."""
+    found = _searched(search, init)
+    # Some targets know neither heads nor samples. Some compute in float32 alone: that is one finding, and the
+    # rest can be judged.
+    for fewer_axes, dtype in ((True, "float64"), (False, "float32")):
+        if found is None and search.called and not search.ran and not search.last_error.startswith(_NO_DTYPE):
+            other = replace(search.anew(), fewer_axes=fewer_axes, dtype=dtype)
+            found = _searched(other, init)
+            search = other if other.ran else search
+    if found is not None or search.best is None:
+        return found, search
+    found = search.best[1]
+    # Where neither names nor answers say that it is called so, what it raises is no mistake of its own.
+    silent = found.certainty == "guessed" and not search.ran
+    return (None if silent and not search.last_error.startswith(_NO_DTYPE) else found), search
 
 
 def _searched(search: Search, init: Mapping[str, str]) -> Found | None:
@@ -232,7 +232,7 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
             second = case_for(matched, search.mechanism, second_sizes(plan.sizes, free=matched.free), seed=12)
             again = attempt(matched, search.target, second) if second is not None else None
             if again is None or agrees(again.gap) or (not again.ran and again.stage != "weights"):
-                return _with_coincidences(replace(matched, certainty="verified"), search, plan)
+                return with_coincidences(replace(matched, certainty="verified"), search, plan)
             # Right at sizes that are all different, wrong at others: the best there is unless one is right at both.
             search.keep(rank - 100, replace(matched, certainty="verified"))
         if search.late or search.spent - started > _SHARE:
@@ -282,24 +282,3 @@ def _right_in_training(
             if again is None or again.agreeing(matched):
                 return matched
     return None
-
-
-def _with_coincidences(found: Found, search: Search, plan: Plan) -> Found:
-    """Placements for sizes that coincide: some targets pack their weights only then."""
-    if not found.free:
-        return found
-    equal = replace(found, free=())
-    case = case_for(equal, search.mechanism, plan.sizes)
-    built = built_at(FoundAdapter(equal, search.target), case.names) if case is not None else None
-    if not isinstance(built, nn.Module) or case is None:
-        return found
-    built = built.to(DTYPES[case.dtype]).eval()
-    own = learned_shapes(built)
-    if set(own) == set(plan.own):
-        return found
-    reference = parameter_shapes(search.mechanism, {**case.names, **found.fixed})
-    for guess in guesses(own, reference, case.sizes.get("heads"))[:_GUESSES]:
-        tried = replace(equal, placements=guess.placements, absent=guess.absent, identity=guess.identity)
-        if guess.absent == found.absent and agrees(attempt(tried, search.target, case, built=built).gap):
-            return replace(found, others=(guess.placements,))
-    return found

@@ -55,6 +55,10 @@ class Search:
     best: tuple[float, Found] | None = None
     guessed: dict[str, list[Guess]] = field(default_factory=dict)
 
+    def anew(self) -> "Search":
+        """The same search before anything was tried."""
+        return Search(self.target, self.mechanism, self.progress)
+
     @property
     def spent(self) -> float:
         """The share of its computing seconds that the search has used."""
