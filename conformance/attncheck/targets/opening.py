@@ -17,6 +17,7 @@ from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.frameworks.recognising import crossings
 from attncheck.targets.frameworks.tying import with_equal_widths
 from attncheck.targets.handing import found_owning, with_width
+from attncheck.targets.layouts import single_axes
 from attncheck.targets.loading import load
 from attncheck.targets.projecting import found_projecting, reached
 from attncheck.targets.pruning import pruned
@@ -62,8 +63,9 @@ def find_for(target: Any, name: str, mechanism: str | None, init: Mapping[str, s
             continue
         notes = (note_on(framework, mapped), *found.notes)
         found = replace(found, framework=framework, mapped=mapped, notes=notes)
-        if found.certainty == "verified":
+        if found.certainty == "verified" and not single_axes(found.result_layout):
             return found
+        # Called one by one over heads or samples it knows several of them; without these axes there is but one.
         likeliest = likeliest or (found if runs(found, reached) else None)
     if likeliest is None:
         raise refused or NoAdapterError(f"no call of {name} that was tried returned what it should")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attncheck.targets import search
-from attncheck.targets.configuring import class_told, configuration, fields_said, words_read
+from attncheck.targets.configuring import class_told, configuration, fields_said
 from attncheck.targets.discover import discover
 from attncheck.targets.rendering import rendered
 from attncheck.targets.trying import agrees, attempt, case_for
@@ -128,14 +128,6 @@ def test_a_target_with_a_field_of_its_own_is_verified() -> None:
 
     assert found.certainty == "verified"
     assert found.arguments["n_embd"] == "model_dim"
-
-
-def test_words_that_a_constructor_compares_with_are_read_from_its_source() -> None:
-    assert words_read(Worded) == {"initialization": ["'even'", "'uneven'"]}
-
-
-def test_a_function_of_c_has_no_words() -> None:
-    assert words_read(torch.Tensor) == {}
 
 
 def test_a_required_word_and_arguments_that_may_be_none_are_given() -> None:

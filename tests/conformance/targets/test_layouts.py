@@ -16,8 +16,9 @@ TWO_WAY = [(kind, layout) for (kind, _), layout in BY_NAME.items() if layout.the
 @pytest.mark.parametrize(("kind", "layout"), TWO_WAY)
 def test_back_undoes_there(kind: str, layout: Layout) -> None:
     sizes = (2, 3, 5, 7, 11)[: RANKS[kind]]
-    # One head without an axis for it can be said only where there is one head.
-    sizes = (sizes[0], 1, *sizes[2:]) if layout.name == "one head, no axis" else sizes
+    # What has no axis can be said only where there is one of it.
+    ones = {("batch", "heads").index(axis) for axis in layout.single}
+    sizes = tuple(1 if place in ones else size for place, size in enumerate(sizes))
     tensor = torch.arange(torch.Size(sizes).numel()).reshape(sizes)
 
     assert torch.equal(layout.to_reference(layout.to_target(tensor), tensor), tensor)

@@ -4,6 +4,7 @@ import inspect
 from typing import Literal
 
 import pytest
+import torch
 from torch.nn.functional import relu, silu
 
 from attncheck.targets.words import spoken, words_read
@@ -88,3 +89,7 @@ def test_a_word_may_be_looked_up_in_a_table_of_the_module() -> None:
 def test_the_words_of_a_required_argument_are_expressions() -> None:
     assert words_read(Required) == {"kind": ["'dot'", "'general'"]}
     assert words_read(Compared) == {}
+
+
+def test_a_function_of_c_has_no_words() -> None:
+    assert words_read(torch.Tensor) == {}
