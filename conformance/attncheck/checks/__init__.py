@@ -25,6 +25,7 @@ from attncheck.checks import (
     scores,
     shape,
     squeeze,
+    strides,
     transforms,
     value,
 )
@@ -53,6 +54,7 @@ CHECKS: tuple[Check, ...] = (
     *maps.CHECKS,
     *gradient.CHECKS,
     *hygiene.CHECKS,
+    *strides.CHECKS,
     *mode.CHECKS,
     *transforms.CHECKS,
     *dropout.CHECKS,

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from attncheck.model.case import Case, Scalar
 from attncheck.model.verdict import Family
-from attncheck.targets.ask import Answer, Ask
+from attncheck.targets.ask import Answer, Ask, Trouble
 from attncheck.targets.frameworks.bridges import BRIDGES, offered
-from attncheck.targets.legal import has_dead_rows
+from attncheck.targets.legal import at_first, has_dead_rows
 from attncheck.targets.subject import Subject
 
 
@@ -160,6 +160,13 @@ def _where_stated(name: str, judge: Judge, of_living_rows: bool) -> Judge:
         return (yield from judge(subject, case))
 
     return judge_if_stated
+
+
+def excused(subject: Subject, case: Case, trouble: Trouble) -> NotJudged | None:
+    """Why this says nothing of a target whose sizes are guessed at, as no weight shows what they are."""
+    if subject.interface.loads or at_first(subject, case) or trouble.lost:
+        return None
+    return NotJudged(f"it is not known how its sizes follow from these: {trouble}")
 
 
 def needs_law(check_id: str) -> Applies:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check, needs_mask
+from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check, excused, needs_mask
 from attncheck.model.case import Case
 from attncheck.targets.ask import Trouble
 from attncheck.targets.legal import at_first
@@ -24,14 +24,7 @@ def runs_at_every_legal_size(subject: Subject, case: Case) -> Trial:
     seen = at_first(subject, case) and not subject.interface.refuses
     if answer.trouble.stage == "constructor" and not answer.trouble.lost and not seen:
         return NotJudged(f"the constructor refuses: {answer.trouble}")
-    return _excused(subject, case, answer.trouble) or _raised(answer.trouble)
-
-
-def _excused(subject: Subject, case: Case, trouble: Trouble) -> NotJudged | None:
-    """Why this says nothing of a target whose sizes are guessed at, as no weight shows what they are."""
-    if subject.interface.loads or at_first(subject, case) or trouble.lost:
-        return None
-    return NotJudged(f"it is not known how its sizes follow from these: {trouble}")
+    return excused(subject, case, answer.trouble) or _raised(answer.trouble)
 
 
 @check("shape", "the output has the shape of the contract", basic=True, options="all", rank=2)
@@ -57,7 +50,7 @@ def output_keeps_the_dtype(subject: Subject, case: Case) -> Trial:
         (answer,) = yield [subject.ask(replace(case, dtype=dtype, masking=_allowed(subject, masking)))]
         if answer.trouble is not None and answer.trouble.stage == "constructor":
             return NotJudged(f"the constructor refuses: {answer.trouble}")
-        if answer.trouble is not None and (excuse := _excused(subject, case, answer.trouble)):
+        if answer.trouble is not None and (excuse := excused(subject, case, answer.trouble)):
             return excuse
         if _fills_beyond(dtype, answer.trouble) or _lacks_an_operator(answer.trouble):
             continue
