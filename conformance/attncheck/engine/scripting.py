@@ -19,6 +19,7 @@ from attncheck.targets.phrasing import (
     construction,
     entry,
     import_of,
+    rate_text,
     result_texts,
 )
 from attncheck.targets.placing import Placement
@@ -88,7 +89,7 @@ class Script:
         if not any(ask.gradients for _, ask in self.told.asks):
             lines.append("torch.set_grad_enabled(False)")
         lines.append(f"module = {self.told.again}")
-        lines += [f"module.get_submodule({name!r}).p = 0.0" for name in self.found.stilled]
+        lines += [f"{rate_text(path)} = 0.0" for path in self.found.stilled]
         if self.told.is_module and not self.placements:
             lines.append(_RANDOM.format("module"))
             if self.told.edits_weights:

@@ -56,7 +56,7 @@ class Found:
     unmatched   defaults of the target at which its weights have no place in the reference
     spare       inputs that a call may leave out
     neutral     weights of a layer that the reference lacks, which pass on what they get
-    stilled     modules that drop at a rate of their own, which is set to nought
+    stilled     rates of dropout that no argument sets, as paths to them; they are set to nought
     gate        how a gate that comes back alone is laid along the input that it scales, as an index
     weights     where the attention weights are, if they come back
     padding     how the target is told, in a second argument or another form, which keys a sample hides from every query

@@ -99,10 +99,10 @@ class FoundAdapter:
             values = {found.config: configuration(self.target, found.made_as)(**values)}
         built = self.target(**values)
         modules = dict(built.named_modules()) if found.stilled else {}
-        for name in found.stilled:
+        for owner, _, rate in (path.rpartition(".") for path in found.stilled):
             # At other sizes there may be fewer.
-            if name in modules:
-                modules[name].p = 0.0
+            if owner in modules:
+                setattr(modules[owner], rate, 0.0)
         return built
 
     def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:

@@ -65,6 +65,12 @@ def names_in(expressions: Sequence[str]) -> list[str]:
     return [w for w in dict.fromkeys(words) if w not in _NO_SIZES]
 
 
+def rate_text(path: str) -> str:
+    """A rate of dropout in a module, by the path to it."""
+    owner, _, rate = path.rpartition(".")
+    return f'module.get_submodule("{owner}").{rate}'
+
+
 def rearranged(text: str, pattern: str, heads: str = "heads") -> str:
     """An einops pattern in torch's own words."""
     left, right = (_groups(side) for side in pattern.split("->"))

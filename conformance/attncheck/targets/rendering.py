@@ -14,6 +14,7 @@ from attncheck.targets.phrasing import (
     mask_text,
     names_in,
     needs_heads,
+    rate_text,
     result_texts,
     rows_of,
 )
@@ -109,7 +110,7 @@ def _build(found: Found, name: str) -> list[str]:
         changes += [f'        torch.nn.init.{fill}(module.get_parameter("{n}"))' for fill, n in fills]
     if found.stilled:
         changes.append("        # Dropout at a rate that nothing sets.")
-        changes += [f'        module.get_submodule("{name}").p = 0.0' for name in found.stilled]
+        changes += [f"        {rate_text(path)} = 0.0" for path in found.stilled]
     if not changes:
         return [head, *_wrapped(f"        return {made}")]
     return [head, *_wrapped(f"        module = {made}"), *changes, "        return module"]
