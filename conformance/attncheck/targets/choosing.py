@@ -18,7 +18,7 @@ from attncheck.targets.layers import learned_shapes
 from attncheck.targets.names import OPTIONS, axes_for
 from attncheck.targets.trying import agrees, attempt, built_at, case_for, first_case, subject_of
 from attncheck.targets.wanting import KERNELS_OF_BRANCHES, are_kernels
-from attncheck.targets.words import spoken
+from attncheck.targets.words import PLAIN, spoken
 from attnref import Mechanism
 from attnref._mechanism import Option
 
@@ -46,7 +46,8 @@ def with_choices(found: Found, target: Any, mechanism: Mechanism) -> Found:
         if option.name == "bias" and argument not in found.arguments:
             found = _with_bias(found, target, mechanism, option, argument)
         elif not option.name.endswith("bias"):
-            found = _opened(found, target, mechanism, option, {argument: expression})
+            told = expression == option.name or option.name in PLAIN
+            found = _opened(found, target, mechanism, option, {argument: expression}, agreeing=not told)
             found = _with_unmatched(found, target, option, argument)
     return _with_flags(found, target, mechanism)
 

@@ -17,6 +17,9 @@ _ALSO: Mapping[str, tuple[str, ...]] = {
     "max_minus_product": ("max_minus", "subtract_max", "max_minus_energy"),
 }
 
+# Options whose words mean one thing to everybody; what others call basic or pooled may be something else.
+PLAIN = ("pairwise", "activation", "energy")
+
 
 def words_read(target: Callable[..., Any]) -> dict[str, list[str]]:
     """The words that a constructor compares a required argument with, as expressions."""
