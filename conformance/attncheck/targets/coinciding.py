@@ -11,11 +11,8 @@ from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hypotheses import guesses
 from attncheck.targets.layers import learned_shapes
 from attncheck.targets.plans import Plan
-from attncheck.targets.search import Search
+from attncheck.targets.search import GUESSES, Search
 from attncheck.targets.trying import agrees, attempt, built_at, case_for
-
-# Assignments of weights that are compared.
-_GUESSES = 400
 
 
 def with_coincidences(found: Found, search: Search, plan: Plan) -> Found:
@@ -32,7 +29,7 @@ def with_coincidences(found: Found, search: Search, plan: Plan) -> Found:
     if set(own) == set(plan.own):
         return found
     reference = parameter_shapes(search.mechanism, {**case.names, **found.fixed})
-    for guess in guesses(own, reference, case.sizes.get("heads"))[:_GUESSES]:
+    for guess in guesses(own, reference, case.sizes.get("heads"))[:GUESSES]:
         tried = replace(equal, placements=guess.placements, absent=guess.absent, identity=guess.identity)
         if guess.absent == found.absent and agrees(attempt(tried, search.target, case, built=built).gap):
             return replace(found, others=(guess.placements,))

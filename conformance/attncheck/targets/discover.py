@@ -28,7 +28,7 @@ from attncheck.targets.probing import (
     with_lacking,
 )
 from attncheck.targets.reparametrising import TAKE_OFF, reparametrised
-from attncheck.targets.search import Progress, Search, explanation
+from attncheck.targets.search import GUESSES, Progress, Search, explanation
 from attncheck.targets.subject import Subject
 from attncheck.targets.tapping import function_of, places_of
 from attncheck.targets.trying import (
@@ -42,9 +42,6 @@ from attncheck.targets.trying import (
 from attncheck.targets.unmasking import attends, unmasked
 from attncheck.targets.widening import with_inputs_left_out, with_named_inputs
 from attnref import Mechanism
-
-# Assignments of weights that are compared.
-_GUESSES = 400
 
 # A way to build and call that is less likely than this is not tried with masks, nor told what it lacks.
 _FAR = 2.0
@@ -224,7 +221,7 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
     assert first is not None
     comparison = Comparison(search.target, first, plan.variants)
     started = search.spent
-    for guess in possible[:_GUESSES]:
+    for guess in possible[:GUESSES]:
         found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
         search.compared += 1
         for fixed in comparison.agreeing(found):
@@ -248,7 +245,7 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
         search.keep(rank - 50, trained)
     elif possible:
         likeliest = settled(base, search.target, first, possible)
-        if likeliest.certainty == "guessed" and rank < 1 and not base.norms and all_told(possible, _GUESSES):
+        if likeliest.certainty == "guessed" and rank < 1 and not base.norms and all_told(possible, GUESSES):
             # There is no other way to place its tensors, and in none of them is the target right.
             likeliest = replace(likeliest, certainty="placed")
         # Weights that fit at one set of sizes alone say that one of them is another than was thought.
@@ -273,7 +270,7 @@ def _right_in_training(
     if not statistics(plan.own):
         return None
     comparison = Comparison(search.target, case, plan.variants, train=True)
-    for guess in possible[:_GUESSES]:
+    for guess in possible[:GUESSES]:
         found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
         for fixed in comparison.agreeing(found):
             matched = replace(found, fixed=fixed, certainty="verified")

@@ -20,6 +20,7 @@ from attncheck.targets.layers import statistics
 from attncheck.targets.layouts import layout
 from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement, form_within, require_places
+from attncheck.targets.rates import stilled
 from attnref import Mechanism
 from attnref._signature import TensorShape
 
@@ -97,13 +98,7 @@ class FoundAdapter:
         values = {name: value_of(text, names) for name, text in found.arguments.items()}
         if found.config:
             values = {found.config: configuration(self.target, found.made_as)(**values)}
-        built = self.target(**values)
-        modules = dict(built.named_modules()) if found.stilled else {}
-        for owner, _, rate in (path.rpartition(".") for path in found.stilled):
-            # At other sizes there may be fewer.
-            if owner in modules:
-                setattr(modules[owner], rate, 0.0)
-        return built
+        return stilled(self.target(**values), found.stilled)
 
     def load(self, built: Any, parameters: Mapping[str, Tensor], names: Mapping[str, Scalar]) -> None:
         if not isinstance(built, nn.Module):

@@ -108,7 +108,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "dec_hidden", "query_channels", "d_x", "latent_dim", "target_dim", "tgt_dim", "dim_x", "input_dim",
      "d_model", "hidden_size", "embed_dim", "embed_q", "n_q", "x_features", "x_width", "q_features", "q_width"):
         ("query_size", "model_dim"),
-    ("model_size", "dim_model_out"): ("model_dim",),
+    ("model_size",): ("model_dim",),
     ("key_in", "k_in"): ("key_size",),
     ("value_in", "v_in"): ("value_size",),
     ("key_size", "context_dim", "kdim", "key_dim", "k_dim", "dim_context", "cross_attention_dim", "y_dim", "enc_dim",

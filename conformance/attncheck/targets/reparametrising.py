@@ -9,7 +9,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
-from attncheck.targets.trying import first_case
+from attncheck.targets.trying import built_at, first_case
 from attnref import Mechanism
 
 TAKE_OFF = (
@@ -20,13 +20,7 @@ TAKE_OFF = (
 def reparametrised(found: Found, target: Any, mechanism: Mechanism) -> list[str]:
     """The parts of a target whose weights are computed of others."""
     case = first_case(found, mechanism) if found.is_class else None
-    if case is None:
-        return []
-    try:
-        built = FoundAdapter(found, target).build(case.names)
-    except Exception:
-        # What cannot be built here was judged by what it raised.
-        return []
+    built = built_at(FoundAdapter(found, target), case.names) if case is not None else None
     modules = built.named_modules() if isinstance(built, nn.Module) else ()
     return [name for name, module in modules if _computes_its_weights(module)]
 

@@ -26,6 +26,8 @@ Progress = Callable[[str], None]
 SECONDS = 20.0
 WAITING = 60.0
 COMPARISONS = 3000
+# Assignments of weights that are compared in one way to call.
+GUESSES = 400
 PLAUSIBLE = 24
 
 

@@ -1,18 +1,16 @@
-"""Rates of dropout that no argument sets: they are set to nought."""
+"""Rates of dropout that no argument sets: which they are, so that they can be set to nought."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-# Every kind of dropout is one of these.
-from torch.nn.modules.dropout import _DropoutNd
-
 from attncheck.model.case import Scalar
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
-from attncheck.targets.trying import first_case
+from attncheck.targets.rates import rates_in
+from attncheck.targets.trying import built_at, first_case
 from attnref import Mechanism
 
 _RATE = 0.375
@@ -35,23 +33,5 @@ def with_stilled(found: Found, target: Any, mechanism: Mechanism) -> Found:
 
 def _dropping(found: Found, target: Any, names: Mapping[str, Scalar]) -> dict[str, float]:
     """The rates that are kept anywhere in the target, each with the path to it."""
-    try:
-        built = FoundAdapter(found, target).build(names)
-    except Exception:
-        # At other sizes it may be built; here nothing can be said.
-        return {}
-    modules = built.named_modules() if isinstance(built, nn.Module) else ()
-    return dict(kept for name, module in modules for kept in _rates(name, module))
-
-
-def _rates(name: str, module: nn.Module) -> Iterator[tuple[str, float]]:
-    """Of what knows whether it is trained: a rate that a function is handed may drop in evaluation, a mistake."""
-    kept = (
-        "p"
-        if isinstance(module, _DropoutNd)
-        else "dropout"
-        if isinstance(module, nn.MultiheadAttention)
-        else ""
-    )
-    if kept and getattr(module, kept) > 0:
-        yield f"{name}.{kept}", getattr(module, kept)
+    built = built_at(FoundAdapter(found, target), names)
+    return rates_in(built) if isinstance(built, nn.Module) else {}

@@ -50,6 +50,9 @@ class Cross(nn.Module):
         weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)
         return weights @ v
 """
+DROPPING = CROSS.replace("self.to_q =", "self.drop = nn.Dropout(0.1)\n        self.to_q =", 1).replace(
+    "return weights @ v", "return self.drop(weights) @ v"
+)
 PACKED = """
 import torch
 from torch import nn
@@ -103,6 +106,7 @@ MISTAKES = (
     Mistake("one_key_gives_its_value", "cross", "Cross", CROSS, "weights @ v", "weights @ v + q"),
     Mistake("input_gradients_match", "cross", "Cross", CROSS, "self.to_k(y)", "self.to_k(y.detach())"),
     Mistake("matches_the_reference", "cross", "Cross", CROSS, "** -0.5", "** -1"),
+    Mistake("trains_as_it_evaluates", "cross", "Cross", DROPPING, "@ v", "@ v * (1 + self.training)"),
     Mistake("follows_query_order", _MHA, "Attention", PACKED, "weights @ v)", "weights.tril() @ v)"),
     Mistake("repeats_itself", _MHA, "Attention", PACKED, "weights @ v)", "weights @ v * torch.rand(()))"),
     Mistake("uses_its_parameters", "cross", "Cross", CROSS, "self.to_q(x)", _NO_QUERY),
