@@ -12,7 +12,16 @@ from torch.jit import ScriptFunction
 
 from attncheck.targets.adapter import forms_of, signature_of
 from attncheck.targets.found import Argument
-from attncheck.targets.layouts import LINES, NUMBERS_BESIDE, Layout, layouts_of
+from attncheck.targets.gating import WEIGHED, weighs
+from attncheck.targets.layouts import (
+    LINES,
+    NUMBERS_BESIDE,
+    QUERIES,
+    SEQUENCES,
+    Layout,
+    layouts_of,
+    single_axes,
+)
 from attncheck.targets.names import (
     CAUSAL,
     NEED_WEIGHTS,
@@ -39,6 +48,12 @@ class Calling:
     cost: float
     by_name: bool
     ranks: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def single(self) -> tuple[str, ...]:
+        """The axes of size one that some tensor of the call lacks."""
+        layouts = {self.layout, *(argument.layout for argument in self.arguments)}
+        return tuple(sorted({axis for name in layouts for axis in single_axes(name)}))
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -109,6 +124,9 @@ def callings(function: Callable[..., Any], mechanism: Mechanism) -> list[Calling
     found: list[Calling] = []
     for depth, inputs in enumerate(structures(mechanism)):
         found += _for_structure(parameters, inputs, mechanism, 0.3 * depth)
+    if weighs(mechanism.id):
+        inputs = structures(mechanism)[0]
+        found += _for_structure(parameters, inputs, mechanism, 1.5, kept=(WEIGHED,))
     forms = forms_of(mechanism)
     if forms:
         found += [replace(c, ranks=forms[-1], cost=c.cost + 0.2) for c in found]
@@ -130,11 +148,14 @@ def _for_structure(
     inputs: Mapping[str, tuple[str, ...]],
     mechanism: Mechanism,
     base: float,
+    kept: tuple[str, ...] = (),
 ) -> Iterator[Calling]:
+    """The calls with these inputs, of which some may be kept back."""
+    handed = [name for name in inputs if name not in kept]
     extents = _extents(parameters)
     slots = [p for p in parameters if _tensor_like(p) and p.name not in extents]
     required = [p for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
-    for chosen, cost, by_name in _assignments(slots, list(inputs)):
+    for chosen, cost, by_name in _assignments(slots, handed):
         rest = [p for p in required if p.name not in chosen]
         if any(
             not is_mask(p.name) and not _is_flag(p) and not _may_be_none(p)
@@ -144,16 +165,17 @@ def _for_structure(
             continue
         if (
             by_name is False
-            and len(slots) > len(inputs)
+            and len(slots) > len(handed)
             and any(
                 p.default is p.empty
-                for p in slots[len(inputs) :]
+                for p in slots[len(handed) :]
                 if not is_mask(p.name) and not _may_be_none(p)
             )
         ):
             continue
         yield from _laid_out(parameters, chosen, inputs, mechanism, base + cost, by_name, rest)
-    yield from _packed(slots, required, inputs, mechanism, base)
+    if not kept:
+        yield from _packed(slots, required, inputs, mechanism, base)
 
 
 def _extents(parameters: list[inspect.Parameter]) -> tuple[str, ...]:
@@ -242,6 +264,18 @@ def _laid_out(
                 replace(a, layout=numbers) if inputs.get(a.tensor) == ("values",) else a for a in arguments
             ]
             yield Calling(inputs, tuple(mixed), numbers, cost + 0.5 * index + 0.2, by_name)
+        if layout in SEQUENCES[:2] and "kv_len" not in axes and "q_len" in axes and len(inputs) > 1:
+            yield from _one_query(Calling(inputs, tuple(arguments), layout.name, cost + 0.5 * index, by_name))
+
+
+def _one_query(calling: Calling) -> Iterator[Calling]:
+    """The same call with one query a sample, in every form in which it may be handed in and its answer come back."""
+    asks = next(iter(calling.inputs))
+    for place, (asked, answered) in enumerate(itertools.product(QUERIES, QUERIES)):
+        handed = (replace(a, layout=asked.name) if a.tensor == asks else a for a in calling.arguments)
+        yield replace(
+            calling, arguments=tuple(handed), layout=answered.name, cost=calling.cost + 0.05 * place
+        )
 
 
 def _layouts(mechanism: Mechanism, axes: tuple[str, ...]) -> tuple[Layout, ...]:

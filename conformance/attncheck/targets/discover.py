@@ -14,11 +14,11 @@ from attncheck.targets.coinciding import with_coincidences
 from attncheck.targets.features import with_features
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
-from attncheck.targets.gating import form_of
+from attncheck.targets.gating import WEIGHED, form_of, weighs
 from attncheck.targets.grouping import with_groups
 from attncheck.targets.hypotheses import Guess
 from attncheck.targets.layers import statistics
-from attncheck.targets.layouts import LAYOUT_OPTIONS, single_axes
+from attncheck.targets.layouts import LAYOUT_OPTIONS
 from attncheck.targets.limits import with_least_reduced, with_refusals, with_vanishing_output
 from attncheck.targets.plans import Plan, called_as, plans
 from attncheck.targets.probing import (
@@ -113,7 +113,7 @@ def _try_plan(search: Search, plan: Plan) -> Found | None:
     for calling in callings(function_of(search.target), search.mechanism):
         if search.late:
             return None
-        if bool(single_axes(calling.layout)) != search.fewer_axes:
+        if bool(calling.single) != search.fewer_axes:
             continue
         base, ran = called_as(plan.base, calling), search.ran
         found = _try_calling(search, plan, base, calling)
@@ -202,11 +202,17 @@ def _results(base: Found, target: Any, case: Any) -> list[Found]:
     for place in places_of(base, target, case):
         trial = attempt(replace(base, result=place), target, case, load=False)
         actual = tuple(trial.results["out"].shape) if trial.ran else ()
-        plain = base.result_layout in ("", "channels first")
-        gate = form_of(base.mechanism, actual, case.sizes) if plain and actual != shape else ""
+        gate = form_of(base.mechanism, actual, case.sizes) if _alone(base) and actual != shape else ""
         if trial.ran and (actual == shape or gate):
             found.append(replace(base, result=place, gate=gate))
     return found
+
+
+def _alone(base: Found) -> bool:
+    """Whether what comes back may be a gate, or weights where no values were handed over."""
+    if weighs(base.mechanism):
+        return not any(WEIGHED in base.inputs.get(argument.tensor, ()) for argument in base.call)
+    return base.result_layout in ("", "channels first")
 
 
 def _output_dims(subject: Subject, case: Any) -> Any:

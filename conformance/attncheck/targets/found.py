@@ -57,7 +57,7 @@ class Found:
     spare       inputs that a call may leave out
     neutral     weights of a layer that the reference lacks, which pass on what they get
     stilled     rates of dropout that no argument sets, as paths to them; they are set to nought
-    gate        how a gate that comes back alone is laid along the input that it scales, as an index
+    gate        how a gate that comes back alone is laid along the input that it scales, or weights along theirs, as an index
     weights     where the attention weights are, if they come back
     padding     how the target is told, in a second argument or another form, which keys a sample hides from every query
     biased      argument whose numbers are added to the logits

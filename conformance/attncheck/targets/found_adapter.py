@@ -15,7 +15,7 @@ from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import MEMORY, Interface, first_tensor, signature_of
 from attncheck.targets.configuring import configuration
 from attncheck.targets.found import Argument, Found, value_of
-from attncheck.targets.gating import scaled
+from attncheck.targets.gating import completed
 from attncheck.targets.layers import statistics
 from attncheck.targets.layouts import layout
 from attncheck.targets.names import INPUTS
@@ -178,7 +178,7 @@ class FoundAdapter:
         before = _versions(named)
         result = built(*positional, **named)
         self._pass_on_writing({n for n, version in _versions(named).items() if version != before[n]}, inputs)
-        return self._results(result, built, options, next(iter(inputs.values())))
+        return self._results(result, built, options, inputs)
 
     def _pass_on_writing(self, written: Container[str], inputs: Mapping[str, Tensor]) -> None:
         """Write to the question's tensors if what was made of them was written to, for the next call to notice."""
@@ -236,7 +236,7 @@ class FoundAdapter:
         return 0
 
     def _results(
-        self, result: Any, built: Any, options: Mapping[str, Scalar], like: Tensor
+        self, result: Any, built: Any, options: Mapping[str, Scalar], inputs: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
         found = self.found
         out = picked(result, found.result, built)
@@ -244,9 +244,12 @@ class FoundAdapter:
             raise TypeError(f"expected a tensor as the output, got {type(out).__name__}")
         shape = signature_of(self.mechanism)["out"]
         rank = len(shape.dims) if len(shape.ranks) == 1 else out.dim()
-        # A gate has fewer axes than maps, or as many in their order.
-        out = out if found.gate else layout(shape, rank, found.result_layout).to_reference(out, like)
-        results = {"out": scaled(like, out, found.gate) if found.gate else out}
+        # What comes alone has axes of its own.
+        results = {
+            "out": completed(found.mechanism, inputs, out, found.gate)
+            if found.gate
+            else layout(shape, rank, found.result_layout).to_reference(out, next(iter(inputs.values())))
+        }
         if found.weights is not None and options.get("need_weights", True):
             weights = picked(result, found.weights, built)
             if isinstance(weights, Tensor):

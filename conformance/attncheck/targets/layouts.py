@@ -78,6 +78,12 @@ IMAGES = (
     Layout("channels last", "b c h w -> b h w c", "b h w c -> b c h w"),
     Layout("rows after one another", "b c h w -> b c (h w)", "b c (h w) -> b c h w"),
 )
+# Of a decoder that goes step by step: what asks is one vector a sample, or the state of a recurrent layer.
+QUERIES = (
+    Layout("one query", "", "", single=("q_len",)),
+    Layout("one query, no axis", "b 1 c -> b c", "b c -> b 1 c", single=("q_len",)),
+    Layout("one query, its axis first", "b 1 c -> 1 b c", "1 b c -> b 1 c", single=("q_len",)),
+)
 SIGNALS = (Layout("channels first", "", ""), Layout("channels last", "b c l -> b l c", "b l c -> b c l"))
 # What has no batch in the reference, and one sample of two in a target that has; points of a line as vectors.
 LINES = (
@@ -111,6 +117,7 @@ BY_NAME: Mapping[tuple[str, str], Layout] = {
     (kind, layout.name): layout
     for kind, layouts in (
         ("sequence", SEQUENCES),
+        ("sequence", QUERIES),
         ("headed", HEADED),
         ("image", IMAGES),
         ("signal", SIGNALS),
@@ -160,4 +167,4 @@ def layout(shape: TensorShape, rank: int, name: str) -> Layout:
     """The layout of that name for a tensor of a shape, in its form of that rank."""
     dims = next((dims for dims in shape.ranks if len(dims) == rank), shape.dims)
     axes = tuple(dim.axis or dim.expression for dim in dims)
-    return next((each for each in layouts_of(axes) if each.name == name), _SAME)
+    return BY_NAME.get((kind_of(axes), name), _SAME)

@@ -1,6 +1,7 @@
 """What was assumed of a target, as lines for the header of its report."""
 
 from attncheck.targets.found import DICTIONARY, NAMESPACE, Found
+from attncheck.targets.gating import weighs
 
 # Tensors of a header; a network has a hundred.
 _MOST_WEIGHTS = 16
@@ -18,14 +19,20 @@ def _of_the_call(found: Found) -> list[str]:
     arguments = f"{found.config}={_KINDS.get(found.made_as, found.made_as)}" if found.config else given
     lines = [f"built as {found.qualname}({arguments})"] if found.is_class else []
     call = ", ".join(f"{a.name + '=' if a.name else ''}{a.tensor or a.constant}" for a in found.call)
-    lines.append(f"called with ({call}), {found.result_layout or 'as the reference'}")
+    order = found.result_layout or "as the reference"
+    others = [f"{a.tensor} with {a.layout}" for a in found.call if a.tensor and (a.layout or order) != order]
+    lines.append(f"called with ({call}), {order}{': ' if others else ''}{', '.join(others)}")
     shared = [f"{n} is {', '.join(roles)}" for n, roles in found.inputs.items() if len(roles) > 1]
     if shared:
         lines.append("one tensor plays several roles: " + "; ".join(shared))
     if found.result:
         lines.append(f"the output is part {found.result!r} of what comes back")
     if found.gate:
-        lines.append("the gate alone comes back: the input times it is judged")
+        alone = "weights alone come" if weighs(found.mechanism) else "the gate alone comes"
+        judged = (
+            "they times the values are judged" if weighs(found.mechanism) else "the input times it is judged"
+        )
+        lines.append(f"{alone} back: {judged}")
     return lines
 
 

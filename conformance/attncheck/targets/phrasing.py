@@ -9,6 +9,7 @@ from attncheck.model.case import Scalar
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.found import DICTIONARY, NAMESPACE, Argument, Found, value_of
+from attncheck.targets.gating import completed_text
 from attncheck.targets.layouts import COORDINATES, layout
 from attncheck.targets.masks import MaskForm
 from attncheck.targets.names import INPUTS
@@ -151,7 +152,7 @@ def result_texts(found: Found, module: str) -> tuple[str, str | None]:
     out = f"{out}[:1]" if order.twin else out
     rows = f"{next(iter(found.inputs))}.shape[2]" if "(h w)" in back.split("->")[0] else "heads"
     out = rearranged(out, back, rows) if back else out
-    out = f"{next(iter(found.inputs))} * {out}{found.gate.removeprefix('[...]')}" if found.gate else out
+    out = completed_text(found.mechanism, next(iter(found.inputs)), out, found.gate) if found.gate else out
     return out, None if found.weights is None else _picked(found.weights, module)
 
 

@@ -17,7 +17,7 @@ from attncheck.targets.documentation import documents_one_query
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.layers import learned_shapes
-from attncheck.targets.layouts import kind_of, single_axes
+from attncheck.targets.layouts import kind_of
 from attncheck.targets.making import is_constructor
 from attncheck.targets.normalising import Inside, norms_inside
 from attncheck.targets.search import Search
@@ -202,7 +202,7 @@ def called_as(base: Found, calling: Calling) -> Found:
     """The adapter with a call, in which what has no axis has size one."""
     return replace(
         base,
-        derived={**base.derived, **dict.fromkeys(single_axes(calling.layout), "1")},
+        derived={**base.derived, **dict.fromkeys(calling.single, "1")},
         inputs=calling.inputs,
         call=calling.arguments,
         result_layout=calling.layout,

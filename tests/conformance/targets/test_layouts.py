@@ -17,7 +17,7 @@ TWO_WAY = [(kind, layout) for (kind, _), layout in BY_NAME.items() if layout.the
 def test_back_undoes_there(kind: str, layout: Layout) -> None:
     sizes = (2, 3, 5, 7, 11)[: RANKS[kind]]
     # What has no axis can be said only where there is one of it.
-    ones = {("batch", "heads").index(axis) for axis in layout.single}
+    ones = {0 if axis == "batch" else 1 for axis in layout.single}
     sizes = tuple(1 if place in ones else size for place, size in enumerate(sizes))
     tensor = torch.arange(torch.Size(sizes).numel()).reshape(sizes)
 
