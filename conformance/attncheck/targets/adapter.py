@@ -33,6 +33,7 @@ class Interface:
     absent      parameters of the reference that the target does not have; they count as zero, a factor as one
     identity    those it does not have and that are the identity instead
     derived     axes whose size follows from others in the target: axis -> expression
+    tied        axes that are one, because tensors with them are stacked: axis -> leading axis
     free        axes whose size the target lets one choose apart from the others
     loads       whether the reference's weights can be put into the target
     shared      how many heads of keys and values there are, where each serves several heads of queries
@@ -65,6 +66,7 @@ class Interface:
     absent: tuple[str, ...] = ()
     identity: tuple[str, ...] = ()
     derived: Mapping[str, str] = field(default_factory=dict)
+    tied: Mapping[str, str] = field(default_factory=dict)
     free: tuple[str, ...] = ()
     loads: bool = True
     shared: str = ""

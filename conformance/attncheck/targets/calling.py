@@ -11,7 +11,7 @@ from typing import Any
 from torch.jit import ScriptFunction
 
 from attncheck.targets.adapter import forms_of, signature_of
-from attncheck.targets.found import Argument
+from attncheck.targets.found import STACKED, Argument
 from attncheck.targets.gating import WEIGHED, weighs
 from attncheck.targets.layouts import (
     LINES,
@@ -36,6 +36,8 @@ from attnref import Mechanism
 
 # Names by which the mechanisms call what queries, keys and values are elsewhere.
 _ALIASES = {"queries": "q", "keys": "k", "values": "v", "x": "x", "y": "kv", "scores": "x"}
+# What is stacked is as long and as wide as what it is stacked upon.
+_OF_A_STACK = {"kv_len": "q_len", "v_dim": "head_dim"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ class Calling:
         """The axes of size one that some tensor of the call lacks."""
         layouts = {self.layout, *(argument.layout for argument in self.arguments)}
         return tuple(sorted({axis for name in layouts for axis in single_axes(name)}))
+
+    @property
+    def tied(self) -> Mapping[str, str]:
+        """The axes that are one where tensors are stacked."""
+        stacked = any(argument.pack.startswith(STACKED) for argument in self.arguments)
+        return _OF_A_STACK if stacked else {}
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -285,6 +293,16 @@ def _layouts(mechanism: Mechanism, axes: tuple[str, ...]) -> tuple[Layout, ...]:
     return every if ordered else every[:1]
 
 
+def _stacked(
+    name: str, inputs: Mapping[str, tuple[str, ...]], mechanism: Mechanism, base: float
+) -> Iterator[Calling]:
+    """One argument with an axis of three, for queries, keys and values of one sequence, wherever that axis is."""
+    axes = signature_of(mechanism)["out"].axes
+    for (index, layout), place in itertools.product(enumerate(_layouts(mechanism, axes)), range(len(axes))):
+        argument = Argument(name, ",".join(inputs), layout=layout.name, pack=f"{STACKED}{place}")
+        yield Calling(inputs, (argument,), layout.name, base + 0.5 * index + 0.1 * place, by_name=False)
+
+
 def _packed(
     slots: list[inspect.Parameter],
     required: list[inspect.Parameter],
@@ -298,6 +316,8 @@ def _packed(
     signature = signature_of(mechanism)
     first = slots[0]
     name = "" if first.kind is first.POSITIONAL_ONLY else first.name
+    if mechanism.id == "scaled_dot_product":
+        yield from _stacked(name, inputs, mechanism, base + 3)
     for index, layout in enumerate(_layouts(mechanism, signature[next(iter(inputs.values()))[0]].axes)):
         everything = ",".join(inputs)
         if len(inputs) > 1:

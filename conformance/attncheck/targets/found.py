@@ -15,6 +15,8 @@ from attncheck.targets.placing import Placement
 
 # What a configuration may be made as, if not as a class of the target's module.
 NAMESPACE, DICTIONARY = "SimpleNamespace", "dict"
+# How a pack begins that ends with the place of an axis.
+STACKED = "stacked on axis "
 
 
 class Configuration(SimpleNamespace):
@@ -26,8 +28,9 @@ class Argument:
     """One argument of a call: a tensor of the reference, or an expression over options and tensors.
 
     `name` is empty for a positional argument. `tensor` may name several, separated by commas,
-    which `pack` puts into a "list", a "dict" by all their usual names, or one after the other
-    along the "last" axis. `keys` are those names of the dictionary that the target reads, if known.
+    which `pack` puts into a "list", a "dict" by all their usual names, one after the other along
+    the "last" axis, or on an axis of their own, such as "stacked on axis 2". `keys` are those names
+    of the dictionary that the target reads, if known.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Found:
     identity: tuple[str, ...] = ()
     derived: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
+    tied: Mapping[str, str] = field(default_factory=dict)
     free: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     conventions: Mapping[str, str] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import MEMORY, Interface, first_tensor, signature_of
 from attncheck.targets.configuring import configuration
-from attncheck.targets.found import Argument, Found, value_of
+from attncheck.targets.found import STACKED, Argument, Found, value_of
 from attncheck.targets.gating import completed
 from attncheck.targets.layers import statistics
 from attncheck.targets.layouts import layout
@@ -64,6 +64,7 @@ class FoundAdapter:
             identity=found.identity,
             free=found.free,
             derived=found.derived,
+            tied=found.tied,
             loads=found.loads,
             shared=found.shared,
             lacking=found.lacking,
@@ -200,6 +201,8 @@ class FoundAdapter:
         tensors = [
             layout(self._shape(n), inputs[n].dim(), argument.layout).to_target(inputs[n], rows) for n in names
         ]
+        if argument.pack.startswith(STACKED):
+            return torch.stack(tensors, dim=int(argument.pack.removeprefix(STACKED)))
         if argument.pack == "last":
             return torch.cat(tensors, dim=-1)
         if argument.pack == "dict":

@@ -25,7 +25,7 @@ RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "imag
 GRIDS = ("grid", "grid_size", "feat_size", "fmap_size", "spacial_dim", "spatial_dim", "final_size",
          "pool_size")  # fmt: skip
 # A dictionary of weights that a function is handed.
-PARAMETERS = ("params", "parameters", "param", "state_dict", "state", "weights_dict", "theta")
+PARAMETERS = ("params", "parameters", "param", "state_dict", "weights_dict", "theta")
 # Names of the height alone, not of a map's size.
 SIDES = ("height", "h", "feat_h", "map_height", "window_height", "wh", "win_h", "feat_height", "image_height", "img_height",
          "img_h", "input_height", "input_h")  # fmt: skip

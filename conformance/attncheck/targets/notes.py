@@ -1,6 +1,6 @@
 """What was assumed of a target, as lines for the header of its report."""
 
-from attncheck.targets.found import DICTIONARY, NAMESPACE, Found
+from attncheck.targets.found import DICTIONARY, NAMESPACE, STACKED, Argument, Found
 from attncheck.targets.gating import weighs
 
 # Tensors of a header; a network has a hundred.
@@ -18,7 +18,7 @@ def _of_the_call(found: Found) -> list[str]:
     given = ", ".join(f"{n}={e}" for n, e in found.arguments.items())
     arguments = f"{found.config}={_KINDS.get(found.made_as, found.made_as)}" if found.config else given
     lines = [f"built as {found.qualname}({arguments})"] if found.is_class else []
-    call = ", ".join(f"{a.name + '=' if a.name else ''}{a.tensor or a.constant}" for a in found.call)
+    call = ", ".join(f"{a.name + '=' if a.name else ''}{_given(a)}" for a in found.call)
     order = found.result_layout or "as the reference"
     others = [f"{a.tensor} with {a.layout}" for a in found.call if a.tensor and (a.layout or order) != order]
     lines.append(f"called with ({call}), {order}{': ' if others else ''}{', '.join(others)}")
@@ -34,6 +34,11 @@ def _of_the_call(found: Found) -> list[str]:
         )
         lines.append(f"{alone} back: {judged}")
     return lines
+
+
+def _given(argument: Argument) -> str:
+    stacked = f" {argument.pack}" if argument.pack.startswith(STACKED) else ""
+    return (argument.tensor or argument.constant) + stacked
 
 
 def _of_the_masks(found: Found) -> list[str]:

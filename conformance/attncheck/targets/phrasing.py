@@ -8,7 +8,7 @@ from pathlib import Path
 from attncheck.model.case import Scalar
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import signature_of
-from attncheck.targets.found import DICTIONARY, NAMESPACE, Argument, Found, value_of
+from attncheck.targets.found import DICTIONARY, NAMESPACE, STACKED, Argument, Found, value_of
 from attncheck.targets.gating import completed_text
 from attncheck.targets.layouts import COORDINATES, layout
 from attncheck.targets.masks import MaskForm
@@ -113,6 +113,8 @@ def argument_text(found: Found, argument: Argument) -> str:
         names = argument.tensor.split(",")
         parts = [_laid_out(found, name, argument.layout) for name in names]
         value = parts[0] if not argument.pack else f"[{', '.join(parts)}]"
+        if argument.pack.startswith(STACKED):
+            value = f"torch.stack({value}, dim={argument.pack.removeprefix(STACKED)})"
         if argument.pack == "last":
             value = f"torch.cat({value}, dim=-1)"
         if argument.pack == "dict":

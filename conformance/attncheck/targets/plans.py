@@ -203,6 +203,7 @@ def called_as(base: Found, calling: Calling) -> Found:
     return replace(
         base,
         derived={**base.derived, **dict.fromkeys(calling.single, "1")},
+        tied=calling.tied,
         inputs=calling.inputs,
         call=calling.arguments,
         result_layout=calling.layout,

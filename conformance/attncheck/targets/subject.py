@@ -98,8 +98,8 @@ class Subject:
 
     @cached_property
     def ties(self) -> Mapping[str, str]:
-        """Axes that are the same because one tensor plays several roles: tied axis -> leading axis."""
-        tied: dict[str, str] = {}
+        """Axes that are the same because one tensor plays several roles or holds several: tied axis -> leading axis."""
+        tied = dict(self.interface.tied)
         for name in self.interface.inputs:
             first, *others = self._roles(name)
             for other in others:
@@ -179,7 +179,7 @@ class Subject:
 
     def has(self, axis: str) -> bool:
         """Whether some input that is always handed over has the axis as its own."""
-        return any(axis in shape.axes for shape in self.inputs.values())
+        return axis not in self.interface.tied and any(axis in shape.axes for shape in self.inputs.values())
 
     def along(self, ask: Ask, axis: str, op: str, argument: float | tuple[float, ...] | None = None) -> Ask:
         """The question with every input edited along one axis."""
