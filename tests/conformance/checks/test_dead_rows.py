@@ -140,3 +140,55 @@ def test_a_mask_hides_single_queries_and_lengths_whole_samples():
 
     assert hides("scaled_dot_product")
     assert not hides("dot_product")
+
+
+BOTH = ("treats_dead_rows_by_a_convention", "dead_rows_spare_the_others")
+
+
+@pytest.mark.parametrize("check", BOTH)
+def test_an_output_of_another_shape_is_for_others_to_judge(verdict, case_of, check):
+    def flattened(out, inputs, built):
+        return out.flatten()
+
+    found = verdict(check, "scaled_dot_product", flattened, given=[case_of("scaled_dot_product")])
+
+    assert (found.outcome, found.reason) == (
+        "skipped",
+        "no case could be judged: the output has another shape",
+    )
+
+
+@pytest.mark.parametrize("mechanism", ["scaled_dot_product", "dot_product"])
+@pytest.mark.parametrize(
+    ("check", "sizes", "outcome"),
+    [
+        (BOTH[0], {"kv_len": 1}, "skipped"),
+        (BOTH[0], {"q_len": 0}, "skipped"),
+        (BOTH[0], {"batch": 0}, "skipped"),
+        (BOTH[0], {"kv_len": 2, "q_len": 1, "batch": 1}, "passed"),
+        (BOTH[1], {"kv_len": 0}, "skipped"),
+        (BOTH[1], {"q_len": 0}, "skipped"),
+        (BOTH[1], {"batch": 0}, "skipped"),
+        (BOTH[1], {"kv_len": 1, "q_len": 1, "batch": 1}, "passed"),
+    ],
+)
+def test_a_row_takes_a_sample_a_query_and_a_key(verdict, case_of, mechanism, check, sizes, outcome):
+    assert verdict(check, mechanism, given=[case_of(mechanism, **sizes)]).outcome == outcome
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_mask_that_samples_share_hides_a_row_in_each(verdict, case_of, shown):
+    """What the row itself gets in any sample is not looked at, and what another one gets is."""
+
+    def spoils(call, built, inputs, options):
+        results = call(built, inputs, options)
+        if "mask" not in inputs:
+            return results
+        dead = ~inputs["mask"].any(-1, keepdim=True).expand(*results["out"].shape[:-1], 1)
+        return {**results, "out": results["out"].masked_fill(~dead if shown else dead, 7.0)}
+
+    shared = {"varies": {"mask": ("q_len", "kv_len")}}
+    found = verdict(BOTH[1], "scaled_dot_product", instead=spoils, interface=shared,
+                    given=[case_of("scaled_dot_product", batch=3, q_len=4)])  # fmt: skip
+
+    assert found.outcome == ("failed" if shown else "passed")
