@@ -135,6 +135,25 @@ def test_what_takes_the_process_is_named_and_costs_one_answer(tmp_path, prank, k
     assert torch.equal(last.out, honest(asks[2]))
 
 
+def test_time_that_others_take_of_the_machine_is_none_of_the_targets(tmp_path):
+    """Six share one processor, so that a second of computing takes six."""
+    crowded = """
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        others = 1
+        while others < 6 and os.fork():
+            others += 1
+        own = others == 6
+        end = time.process_time() + 1.0
+        while time.process_time() < end: pass
+        own or os._exit(0)
+    """
+
+    with isolated(write(tmp_path, crowded), Limits(seconds_per_call=3.0)) as executor:
+        (answer,) = executor.put([ask(heads=11)])
+
+    assert answer.trouble is None
+
+
 @pytest.mark.parametrize(
     ("prank", "kind"),
     [
