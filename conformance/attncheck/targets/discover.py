@@ -19,7 +19,12 @@ from attncheck.targets.grouping import with_groups
 from attncheck.targets.hypotheses import Guess
 from attncheck.targets.layers import statistics
 from attncheck.targets.layouts import LAYOUT_OPTIONS
-from attncheck.targets.limits import with_least_reduced, with_refusals, with_vanishing_output
+from attncheck.targets.limits import (
+    with_least_reduced,
+    with_refusals,
+    with_rounding,
+    with_vanishing_output,
+)
 from attncheck.targets.plans import Plan, called_as, plans
 from attncheck.targets.probing import (
     all_told,
@@ -70,7 +75,8 @@ def discover(
             f"the weights of {', '.join(computed)} are computed anew in each call; {TAKE_OFF}"
         )
     found = with_least_reduced(with_lacking(found, target, mechanism), target, mechanism)
-    found = with_vanishing_output(with_refusals(found, target, mechanism), target, mechanism)
+    found = with_rounding(with_refusals(found, target, mechanism), target, mechanism)
+    found = with_vanishing_output(found, target, mechanism)
     found = with_groups(with_choices(found, target, mechanism), target, mechanism)
     found = with_inputs_left_out(with_named_inputs(found, target, mechanism), target, mechanism)
     return with_features(found, target, mechanism)

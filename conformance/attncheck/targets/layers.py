@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 Grouped = dict[str, dict[str, tuple[str, Shape]]]
 
 _LEAF = re.compile(r"^(.*?)[._]?(weight|bias|running_mean|running_var)$")
-_STATISTIC = re.compile(r"^(.*?)[._]?(?:running|moving)?_?(mean|var)(?:iance)?$")
+_STATISTIC = re.compile(r"^(.*?)[._]?(?:running|moving)?_?(?:(mean|mu)|var(?:iance)?)$")
 # Behind the path of statistics that a layer of that path has no part in; no attribute is called so.
 _APART = " statistics"
 _SHORT = re.compile(r"^(.*[._])(w|b)$")
@@ -63,8 +63,8 @@ def statistics(shapes: Mapping[str, Shape]) -> dict[str, tuple[str, str]]:
     """Running means and variances, each with the norm that keeps it and the leaf it would be there."""
     told = {name: match.groups() for name in shapes if (match := _STATISTIC.match(name))}
     return {
-        name: (path, f"running_{leaf}")
-        for name, (path, leaf) in told.items()
+        name: (path, "running_mean" if mean else "running_var")
+        for name, (path, mean) in told.items()
         if any(other == path and shapes[n] == shapes[name] for n, (other, _) in told.items() if n != name)
     }
 
@@ -74,7 +74,10 @@ def _bring_home(grouped: Grouped) -> None:
     for path in _apart(grouped):
         (_, shape), *_ = grouped[path].values()
         norm = path.removesuffix(_APART)
-        factor, shift = (_beside(grouped, norm, shape, words) for words in (_FACTORS, _SHIFTS))
+        factor, shift = (
+            _beside(grouped, norm, shape, words) or _alone(grouped, shape, words)
+            for words in (_FACTORS, _SHIFTS)
+        )
         if factor is not None and shift is not None and len(grouped[shift]) == 1:
             grouped[factor]["bias"] = grouped.pop(shift)["weight"]
         if factor is not None and "bias" in grouped[factor]:
@@ -102,6 +105,15 @@ def _beside(grouped: Grouped, norm: str, shape: Shape, words: tuple[str, ...]) -
     names = [f"{norm}{dot}{word}".lstrip("._") for word in words for dot in "._"]
     vectors = (n for n in names if n in grouped and "running_mean" not in grouped[n])
     return next((n for n in vectors if grouped[n].get("weight", ("", ()))[1] == shape), None)
+
+
+def _alone(grouped: Grouped, shape: Shape, words: tuple[str, ...]) -> str | None:
+    """The path of the only vector of this shape that is called by one of these words, wherever it lies."""
+    vectors = [
+        path for path, own in grouped.items()
+        if re.split(r"[._]", path)[-1] in words and own.get("weight", ("", ()))[1] == shape and "running_mean" not in own
+    ]  # fmt: skip
+    return vectors[0] if len(vectors) == 1 else None
 
 
 def _join_short(grouped: Grouped) -> None:

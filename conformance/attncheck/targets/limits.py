@@ -11,7 +11,7 @@ from torch import nn
 from attncheck.strategies.sizes import Rules, value
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
-from attncheck.targets.layers import learned_shapes
+from attncheck.targets.layers import elements, learned_shapes
 from attncheck.targets.legal import default_options, rules_of
 from attncheck.targets.trying import built_at, case_for, subject_of
 from attnref import Mechanism
@@ -24,6 +24,9 @@ _SQUEEZE = "squeeze.weight"
 _WIDTHS = ("head_dim", "v_dim", "model_dim", "query_size", "key_size", "value_size")
 _SQUARE = "heads == 1 and v_dim == model_dim"
 _ALONE = "heads == 1"
+# Channels and reductions, of which one divides the other or does not.
+_EVEN = ((12, 3), (8, 4), (10, 1))
+_UNEVEN = ((7, 2), (11, 3), (10, 4))
 
 
 def with_refusals(found: Found, target: Any, mechanism: Mechanism) -> Found:
@@ -115,6 +118,26 @@ def with_least_reduced(found: Found, target: Any, mechanism: Mechanism) -> Found
         # A width of its own, which no number of channels makes greater.
         derived["reduction"] = "channels + 1"
     return replace(found, derived=derived)
+
+
+def with_rounding(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The adapter without sizes at which a squeeze has other units than the reference's, if it rounds otherwise."""
+    placed = [p.target for p in found.placements if p.roles[0].endswith(_SQUEEZE)]
+    axes = subject_of(found, mechanism).constructor_axes
+    channels = "out_channels" if "out_channels" in axes else "channels"
+    if not placed or not {channels, "reduction"} <= {*axes} - {*found.derived} or "least_reduced" in axes:
+        return found
+
+    def agrees(size: int, reduction: int) -> bool:
+        case = case_for(found, mechanism, {channels: size, "reduction": reduction})
+        built = built_at(FoundAdapter(found, target), case.names) if case is not None else None
+        return isinstance(built, nn.Module) and (
+            elements(learned_shapes(built).get(placed[0], ())) == size * (size // reduction)
+        )
+
+    if all(agrees(*sizes) for sizes in _UNEVEN) or not all(agrees(*sizes) for sizes in _EVEN):
+        return found
+    return replace(found, refuses=(*found.refuses, f"{channels} % reduction == 0"))
 
 
 def _is_as_wide(found: Found, target: Any, mechanism: Mechanism, squeeze: str, least: int) -> bool:

@@ -85,7 +85,9 @@ def _of_the_limits(found: Found) -> list[str]:
     if found.exclusive:
         lines.append(f"takes only one of {' and '.join(found.exclusive)} in a call")
     if found.refuses:
-        lines.append("the constructor refuses sizes unless " + " and ".join(found.refuses))
+        lines.append(
+            f"only sizes with {' and '.join(found.refuses)}: others are refused, or rounded otherwise"
+        )
     if found.unprojected:
         lines.append(f"without output layer where {found.unprojected}")
     if found.dtype != "float64":

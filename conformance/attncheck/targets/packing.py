@@ -84,9 +84,8 @@ def stacked(layer: Layer, theirs: Sequence[Layer]) -> Iterator[Fit]:
             continue
         # A weight of its own may be of their biases, where these stand apart.
         for leaf in ("weight", "bias"):
-            whole = [(leaf, layer.main)] + [
-                ("bias", t) for n, t in layer.tensors.items() if n == "bias" != leaf
-            ]
+            others = [(n, t) for n, t in layer.tensors.items() if n not in ("weight", leaf)]
+            whole = [(leaf, layer.main), *others]
             placements = [_end_to_end(mine, members, part) for part, mine in whole]
             if all(placements):
                 covered = tuple(role for placement in placements if placement for role in placement.roles)

@@ -47,6 +47,26 @@ def test_statistics_that_stand_apart_belong_to_the_one_vector_of_their_width() -
     assert set(norm.tensors) == {"weight", "bias", "running_mean", "running_var"}
 
 
+def test_statistics_belong_to_the_vectors_that_are_called_a_gain_and_a_shift() -> None:
+    shapes = {
+        "p.conv": (4, 3, 3, 3),
+        "p.gain": (4,),
+        "p.shift": (4,),
+        "p.other": (4,),
+        "mu": (4,),
+        "var": (4,),
+    }
+    conv, norm, other = layers(shapes)
+
+    assert (conv.path, norm.path, other.path) == ("p.conv", "p.gain", "p.other")
+    assert {leaf: name for leaf, (name, _) in norm.tensors.items()} == {
+        "weight": "p.gain",
+        "bias": "p.shift",
+        "running_mean": "mu",
+        "running_var": "var",
+    }
+
+
 def test_statistics_that_two_vectors_could_have_stay_apart() -> None:
     shapes = {"a_weight": (4,), "b_weight": (4,), "running_mean": (4,), "running_var": (4,)}
 

@@ -168,7 +168,10 @@ def test_what_a_constructor_refuses_is_a_rule_and_no_finding() -> None:
     report = judged(InEights, "multi_head", "matches_the_reference")
     cases = {v.check: v.cases for v in report.verdicts}
 
-    assert "the constructor refuses sizes unless model_dim % (8 * heads) == 0" in report.header.adapter
+    assert (
+        "only sizes with model_dim % (8 * heads) == 0: others are refused, or rounded otherwise"
+        in report.header.adapter
+    )
     assert report.conforms
     assert cases["matches_the_reference"] > 5
 

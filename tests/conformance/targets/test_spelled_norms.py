@@ -47,6 +47,36 @@ class RootOfTheRoot(SpelledOut):
         return (var.sqrt() + 1e-5).sqrt()
 
 
+class OneNormOfAllBranches(nn.Module):
+    """Selective kernels whose branches are one tensor, with one norm, before their gate is asked."""
+
+    def __init__(self, channels: int, branches: int = 2, reduction: int = 16, min_width: int = 32) -> None:
+        super().__init__()
+        width = max(channels // reduction, min_width)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3 + 2 * i, padding=1 + i, bias=False) for i in range(branches)
+        )
+        self.norm = nn.BatchNorm2d(branches * channels)
+        self.squeeze = nn.Linear(channels, width)
+        self.select = nn.Linear(width, branches * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outs = self.norm(torch.cat([conv(x) for conv in self.convs], 1)).relu()
+        outs = outs.unflatten(1, (len(self.convs), -1))
+        gates = self.select(self.squeeze(outs.sum(1).mean((2, 3))))
+        gates = gates.unflatten(1, (len(self.convs), -1)).softmax(1)
+        return (outs * gates[..., None, None]).sum(1)
+
+
+def test_a_norm_of_all_branches_is_the_norm_of_each() -> None:
+    found = discover(OneNormOfAllBranches, BY_ID["selective_kernel"])
+
+    placed = {p.target: p.roles for p in found.placements}
+    assert found.certainty == "verified"
+    for leaf in ("weight", "running_var"):
+        assert placed[f"norm.{leaf}"] == tuple(f"norm.{branch}.{leaf}" for branch in range(3))
+
+
 @pytest.mark.parametrize("target", [SpelledOut, RootOfTheRoot])
 def test_its_weights_are_found_where_evaluation_or_training_is_right(target: type[nn.Module]) -> None:
     found = discover(target, BY_ID["non_local"])
