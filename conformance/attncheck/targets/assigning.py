@@ -70,16 +70,25 @@ def guessed(base: Found, possible: list[Guess]) -> Found:
     guess = possible[0]
     return replace(
         base, placements=guess.placements, absent=guess.absent, identity=guess.identity,
-        certainty="named" if guess.named else "guessed",
+        certainty="named" if told(possible) else "guessed",
     )  # fmt: skip
+
+
+def told(possible: list[Guess]) -> bool:
+    """Whether names say which tensor is which, and of those that say nothing every assignment says the same."""
+    first = possible[0]
+    roles = {p.target: p.roles for p in first.placements if p.target in first.untold}
+    others = [p for guess in possible for p in guess.placements if p.target in roles]
+    return first.named or (bool(roles) and all(p.roles == roles[p.target] for p in others))
 
 
 def settled(base: Found, target: Any, case: Case, possible: list[Guess]) -> Found:
     """The likeliest assignment: named, or the one whose tensors act as their roles must."""
-    if possible[0].named and not base.norms:
+    names_tell = told(possible)
+    if names_tell and not base.norms:
         return guessed(base, possible)
     # What layers are called stands; with norms, whether they act so is seen as well.
-    for guess in possible[: 1 if possible[0].named else _PROBED]:
+    for guess in possible[: 1 if names_tell else _PROBED]:
         found = replace(base, placements=guess.placements, absent=guess.absent, identity=guess.identity)
         if acts_its_roles(found, target, case):
             return replace(found, certainty="probed")

@@ -6,8 +6,8 @@ from typing import Any
 
 from attncheck.model.case import Case
 from attncheck.model.errors import NoAdapterError
-from attncheck.targets.adapter import parameter_shapes
-from attncheck.targets.assigning import around, assigned, assigned_in_part, guessed, settled
+from attncheck.targets.adapter import parameter_shapes, signature_of
+from attncheck.targets.assigning import around, assigned, assigned_in_part, guessed, settled, told
 from attncheck.targets.calling import Calling, callings
 from attncheck.targets.choosing import with_choices
 from attncheck.targets.coinciding import with_coincidences
@@ -85,11 +85,13 @@ def discover(
 def _tried(search: Search, init: Mapping[str, str]) -> tuple[Found | None, Search]:
     """What a search finds, or another one if nothing ran: verified, or the likeliest that something speaks for."""
     found = _searched(search, init)
-    # Some targets know neither heads nor samples. Some compute in float32 alone: that is one finding, and the
-    # rest can be judged.
-    for fewer_axes, dtype in ((True, "float64"), (False, "float32")):
+    # Some targets know neither heads nor samples. Some compute in float32 alone, some in square maps alone: that is
+    # one finding, and the rest can be judged.
+    others: list[dict[str, Any]] = [{"fewer_axes": True}, {"dtype": "float32"}]
+    others += [{"square": True}] if "height" in signature_of(search.mechanism).axes else []
+    for change in others:
         if found is None and search.called and not search.ran and not search.last_error.startswith(_NO_DTYPE):
-            other = replace(search.anew(), fewer_axes=fewer_axes, dtype=dtype)
+            other = replace(search.anew(), **change)
             found = _searched(other, init)
             search = other if other.ran else search
     if found is not None or search.best is None:
@@ -105,13 +107,18 @@ def _searched(search: Search, init: Mapping[str, str]) -> Found | None:
     for plan in plans(search, init):
         # A sign of life: what says nothing for long is taken for hung.
         search.progress(f"tried {search.called} ways to call it")
-        if search.least_repeated is not None and plan.repeated > search.least_repeated:
-            # With two sizes made equal a mistake may hide that showed when they differed.
+        if _hides_more(plan, search):
             continue
         found = _try_plan(search, plan)
         if found is not None or search.late:
             return found
     return None
+
+
+def _hides_more(plan: Plan, search: Search) -> bool:
+    """Whether it makes sizes equal that another way to build the target could hold apart, in which a mistake may hide."""
+    least = search.least_repeated
+    return least is not None and plan.repeated > least and plan.construction.arguments != search.least_built
 
 
 def _try_plan(search: Search, plan: Plan) -> Found | None:
@@ -162,7 +169,7 @@ def _try_calling(search: Search, plan: Plan, base: Found, calling: Calling) -> F
         # What a list or a dictionary of tensors raises where tensors are wanted tells nothing.
         search.last_error = search.last_error if packed and search.last_error else first.error
         if possible and (calling.by_name or rank < 3):
-            _keep_what_raised(search, guessed(base, possible), calling, rank, possible[0].named)
+            _keep_what_raised(search, guessed(base, possible), calling, rank, told(possible))
         return None
     placed = _results(base, search.target, case)
     if not placed:
@@ -249,7 +256,7 @@ def _try_guesses(search: Search, plan: Plan, base: Found, possible: list[Guess],
             break
     search.plausible += bool(possible)
     if possible and (search.least_repeated is None or plan.repeated < search.least_repeated):
-        search.least_repeated = plan.repeated
+        search.least_repeated, search.least_built = plan.repeated, plan.construction.arguments
     denied = search.said and LAYOUT_OPTIONS.get(base.result_layout, search.said) != search.said
     penalty = 5.0 if denied or not separates_samples(base, search.target, first) else 0.0
     trained = _right_in_training(search, plan, base, possible, first)

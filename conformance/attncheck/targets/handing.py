@@ -69,7 +69,9 @@ def _ways_with(
     function: Any, mechanism: Mechanism, weights: list[str], sizes: dict[str, str]
 ) -> Iterator[Way]:
     parameters = usual_shapes(mechanism)
-    biases = [weight for weight in weights if _is_bias(weight)]
+    # What a residual is scaled by is called gamma, alpha or beta.
+    factors = {"beta"} if "gamma" in parameters and "gamma" not in weights else set()
+    biases = [weight for weight in weights if _is_bias(weight) and weight not in factors]
     named = _named([w for w in weights if w not in biases], [n for n in parameters if not n.endswith("bias")])
     named |= _named(biases, [n for n in parameters if n.endswith("bias")])
     if not weights or len(named) < len(weights):
@@ -138,14 +140,15 @@ def _is_bias(argument: str) -> bool:
 
 
 def _named(arguments: list[str], parameters: list[str]) -> dict[str, str]:
-    """Which parameter each argument is: by the layer that its name tells, or in order."""
+    """Which parameter each argument is: by the layer that its name tells, if no two tell one, and the others in order."""
     layers = {name.partition(".")[0]: name for name in parameters}
     told = {a: _joined(a, layers) or layers.get(_layer(a, layers)) for a in arguments}
-    if all(told.values()) and len(set(told.values())) == len(told):
-        return {a: str(name) for a, name in told.items()}
-    # What bears the reference's own name is that, whatever the others are.
-    rest = [n for n in parameters if n not in arguments]
-    return {a: a if a in parameters else rest.pop(0) for a in arguments if a in parameters or rest}
+    named = {a: name for a, name in told.items() if name}
+    if len({*named.values()}) < len(named):
+        # What bears the reference's own name is that, whatever the others are.
+        named = {a: a for a in arguments if a in parameters}
+    rest = [n for n in parameters if n not in "+".join(named.values()).split("+")]
+    return {a: named.get(a) or rest.pop(0) for a in arguments if a in named or rest}
 
 
 def _joined(argument: str, layers: Mapping[str, str]) -> str | None:

@@ -20,13 +20,17 @@ _TOGETHER = ((), ("key", "value"), ("query", "key", "value"))
 
 @dataclass(frozen=True)
 class Guess:
-    """A whole assignment: placements, what is absent, and how unlikely it looks."""
+    """A whole assignment: placements, what is absent, and how unlikely it looks.
+
+    `untold` are tensors whose names tell nothing, beside others whose names tell their roles.
+    """
 
     placements: tuple[Placement, ...]
     absent: tuple[str, ...]
     identity: tuple[str, ...]
     cost: float
     named: bool
+    untold: tuple[str, ...] = ()
 
 
 def guesses(own: Mapping[str, Shape], reference: Mapping[str, Shape], heads: int | None) -> list[Guess]:
@@ -201,8 +205,10 @@ def _completed(chosen: tuple[Fit, ...], reference: Mapping[str, Shape]) -> Guess
     if len(absent) + len(identity) != len(missing):
         return None
     placements = tuple(p for fit in chosen for p in fit.placements)
-    named = all(fit.named for fit in chosen) and bool(chosen)
-    return Guess(placements, absent, identity, sum(f.cost for f in chosen), named)
+    silent = [fit for fit in chosen if not fit.named]
+    untold = tuple(p.target for fit in silent for p in fit.placements) if len(silent) < len(chosen) else ()
+    cost = sum(f.cost for f in chosen)
+    return Guess(placements, absent, identity, cost, named=not silent and bool(chosen), untold=untold)
 
 
 def _fits(layer: Layer, theirs: Sequence[Layer], heads: int | None, position: float) -> Iterator[Fit]:

@@ -39,6 +39,10 @@ FACTORS = {"temperature": "head_dim ** 0.5", "scale": "head_dim ** -0.5", "temp"
 INNER = ("inner_dim", "attn_dim", "d_attn", "attention_dim", "qkv_dim", "qkv_features", "hidden_dim", "proj_dim", "d_inner",
          "inner")  # fmt: skip
 KERNELS = ("kernels", "kernel_sizes")
+# Of each stage of a network, how wide it is and how far it strides.
+STAGE_WIDTHS = ("widths", "dims", "planes", "stage_widths", "stage_channels", "stage_dims", "stage_planes", "hidden_sizes",
+                "embed_dims", "filters", "num_filters", "features", "num_features", "channel_list")  # fmt: skip
+STAGE_STRIDES = ("strides", "stage_strides")
 BLOCKS = re.compile("block|layer|depth|repeat|stage")
 # How wide one head is, where that follows from the others.
 HEAD_WIDTHS = ("num_heads_channels", "num_head_channels", "head_channels", "channels_per_head", "head_dim", "dim_head",
@@ -147,7 +151,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ACROSS: ("width",),
     ("window_size", "window"): ("window", "height"),
     ("num_classes", "classes", "projection_dim", "output_dim", "n_classes", "out_dim", "embedding", "emb_out", "n_out",
-     "out_features", "embed", "embed_dim_out", "n_outputs", "nclass", "out", "outputs"):
+     "out_features", "embed", "embed_dim_out", "n_outputs", "num_outputs", "nclass", "out", "outputs"):
         ("classes", "model_dim", "v_dim"),
     ("image_size", "input_resolution", "resolution", "img_size", "image_resolution"): ("height",),
     ("base", "base_width", "width", "base_channels", "stem_width", "planes", "inplanes", "n_width", "w",

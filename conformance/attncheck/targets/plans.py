@@ -103,6 +103,8 @@ def _built_plans(search: Search, construction: Construction, base: Found) -> Ite
     for index, sizes in enumerate(SIZE_SETS):
         if search.late:
             return
+        if search.square and "height" not in sizes:
+            continue
         shapes = _shapes_built(search, base, sizes)
         if shapes is None:
             continue

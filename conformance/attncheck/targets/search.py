@@ -36,7 +36,8 @@ class Search:
     """What has been tried so far, for the message if nothing works.
 
     With `fewer_axes` inputs come without the axis of heads or of samples: what is wrong along one is right without it,
-    so that is for targets alone that take no more.
+    so that is for targets alone that take no more. With `square` maps are as high as wide, for those that return
+    nothing else.
     """
 
     target: Any
@@ -44,6 +45,7 @@ class Search:
     progress: Progress
     dtype: str = "float64"
     fewer_axes: bool = False
+    square: bool = False
     started: float = field(default_factory=time.thread_time)
     started_waiting: float = field(default_factory=time.monotonic)
     built: int = 0
@@ -54,6 +56,7 @@ class Search:
     constructor_error: str = ""
     plausible: int = 0
     least_repeated: int | None = None
+    least_built: Mapping[str, str] = field(default_factory=dict)
     best: tuple[float, Found] | None = None
     guessed: dict[str, list[Guess]] = field(default_factory=dict)
 

@@ -21,7 +21,7 @@ from attncheck.targets.normalising import Norm
 from attncheck.targets.subject import Subject
 from attnref import Mechanism
 
-# Sizes to try a guess at: pairwise different first, then such as pickier targets accept.
+# Sizes to try a guess at: pairwise different first, then such as pickier targets accept, at last square maps.
 SIZE_SETS: tuple[Mapping[str, int], ...] = (
     {},
     {

@@ -21,6 +21,8 @@ from attncheck.targets.names import (
     RESOLUTIONS,
     SIDES,
     SOFT_CAP,
+    STAGE_STRIDES,
+    STAGE_WIDTHS,
     WINDOWS,
     axes_for,
     is_dropout,
@@ -180,6 +182,10 @@ def _by_meaning(
 def _of_a_network(parameter: inspect.Parameter) -> str | None:
     """What an argument of a network of stages wants, if its name tells: blocks in each stage, an image's size, …"""
     name = parameter.name.lower()
+    if name in STAGE_WIDTHS and _is_series(parameter):
+        return "(hidden, hidden * 2, hidden * 4, hidden * 8)"
+    if name in STAGE_STRIDES and _is_series(parameter):
+        return "(1, 2, 2, 2)"
     if _counts_blocks(parameter):
         return "(2, 3, 1, 1)"
     if name in ACROSS and "hidden" not in axes_for(name):
@@ -235,6 +241,16 @@ def _width(axes: tuple[str, ...]) -> str:
 
 def _is_size(parameter: inspect.Parameter) -> bool:
     return parameter.default is None or is_count(parameter) or _is_pair(parameter)
+
+
+def _is_series(parameter: inspect.Parameter) -> bool:
+    """Whether an argument is several numbers: by its default, its annotation, or a name in the plural without either."""
+    default, annotation = parameter.default, parameter.annotation
+    if default is not parameter.empty:
+        return isinstance(default, (tuple, list))
+    if annotation is not parameter.empty:
+        return re.search("list|tuple|sequence|iterable", str(annotation), re.I) is not None
+    return not parameter.name.startswith("num") and parameter.name.endswith("s")
 
 
 def _is_pair(parameter: inspect.Parameter) -> bool:

@@ -1,5 +1,9 @@
 """What one argument of a constructor may want follows from its name, its default and the sizes there are."""
 
+from collections.abc import Sequence
+
+import pytest
+
 from attncheck.targets.constructing import constructions
 from attnref.catalogue import BY_ID
 
@@ -76,6 +80,22 @@ def test_filters_of_a_network_may_be_how_wide_its_first_stage_is() -> None:
     ways = constructions(network, BY_ID["modified_resnet"], axes, {})
 
     assert {"channels", "hidden"} <= {way.arguments.get("filters") for way in ways[:2]}
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_stages_of_a_network_may_be_as_wide_as_a_series_says(annotated: bool) -> None:
+    axes = ("channels", "hidden", "heads", "classes", "height", "width")
+
+    def told(layers: Sequence[int], widths: Sequence[int], strides: Sequence[int]) -> None: ...
+    def silent(layers=(1, 1, 1), widths=(16, 32, 64), strides=(1, 2, 2)) -> None: ...
+
+    likeliest, *_ = constructions(told if annotated else silent, BY_ID["modified_resnet"], axes, {})
+
+    assert likeliest.arguments == {
+        "layers": "(2, 3, 1, 1)",
+        "widths": "(hidden, hidden * 2, hidden * 4, hidden * 8)",
+        "strides": "(1, 2, 2, 2)",
+    }
 
 
 def test_a_number_that_tells_nothing_is_no_length_of_a_call() -> None:
