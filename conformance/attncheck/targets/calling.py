@@ -1,14 +1,11 @@
 """Guesses at how a target is called: which argument is which tensor, in which layout."""
 
-import ast
 import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-from torch.jit import ScriptFunction
 
 from attncheck.targets.adapter import forms_of, signature_of
 from attncheck.targets.found import STACKED, Argument
@@ -32,6 +29,7 @@ from attncheck.targets.names import (
     is_mask,
     roles_for,
 )
+from attncheck.targets.parameters import parameters_of
 from attnref import Mechanism
 
 # Names by which the mechanisms call what queries, keys and values are elsewhere.
@@ -62,53 +60,6 @@ class Calling:
         """The axes that are one where tensors are stacked."""
         stacked = any(argument.pack.startswith(STACKED) for argument in self.arguments)
         return _OF_A_STACK if stacked else {}
-
-
-def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of a callable, from its schema or its docstring's first line if it has no signature."""
-    if isinstance(function, ScriptFunction):
-        return _of_schema(function)
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        parameters = _documented(inspect.getdoc(function) or "").parameters.values()
-    return [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-
-
-def _of_schema(function: Any) -> list[inspect.Parameter]:
-    """What a function that torch.jit compiled takes."""
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    return [
-        inspect.Parameter(
-            a.name, kind, default=a.default_value if a.has_default_value() else inspect.Parameter.empty
-        )
-        for a in function.schema.arguments
-    ]
-
-
-def _documented(text: str) -> inspect.Signature:
-    """The signature that a builtin's docstring begins with."""
-    head = text.strip().split(" -> ")[0].replace("\n", " ")
-    try:
-        function = ast.parse(f"def {head}: ...").body[0]
-    except SyntaxError:
-        return inspect.Signature()
-    assert isinstance(function, ast.FunctionDef)
-    arguments = function.args
-    names = [a.arg for a in arguments.args]
-    missing = len(names) - len(arguments.defaults)
-    made = [
-        inspect.Parameter(
-            n,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            default=inspect.Parameter.empty if i < missing else None,
-        )
-        for i, n in enumerate(names)
-    ]
-    made += [
-        inspect.Parameter(a.arg, inspect.Parameter.KEYWORD_ONLY, default=None) for a in arguments.kwonlyargs
-    ]
-    return inspect.Signature(made)
 
 
 def structures(mechanism: Mechanism) -> list[dict[str, tuple[str, ...]]]:

@@ -10,12 +10,13 @@ from typing import Any
 from attncheck.model.case import Scalar
 from attncheck.model.errors import NoAdapterError
 from attncheck.targets.adapter import constructor_axes, signature_of
-from attncheck.targets.calling import callings, parameters_of
+from attncheck.targets.calling import callings
 from attncheck.targets.configuring import entries_read
 from attncheck.targets.found import Found
 from attncheck.targets.layers import Shape
 from attncheck.targets.names import PARAMETERS, axes_for, is_dropout, is_mask, layer_role, roles_for
 from attncheck.targets.owning import BIAS_BY_HEADS, BY_HEADS, OUT_OF_HEADS, owning, usual_shapes
+from attncheck.targets.parameters import parameters_of
 from attncheck.targets.plans import called_as
 from attncheck.targets.trying import attempt, first_case, subject_of
 from attnref import Mechanism

@@ -9,7 +9,6 @@ from attncheck.model.case import Case
 from attncheck.targets.adapter import signature_of
 from attncheck.targets.ask import Ask
 from attncheck.targets.bench import Bench
-from attncheck.targets.calling import parameters_of
 from attncheck.targets.documentation import (
     documented_ranks,
     documented_shapes,
@@ -22,6 +21,7 @@ from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hiding import hides
 from attncheck.targets.masks import MaskForm, forms
 from attncheck.targets.names import BIASES, is_mask, is_padding
+from attncheck.targets.parameters import parameters_of
 from attncheck.targets.subject import Subject
 from attncheck.targets.tapping import function_of
 from attncheck.targets.trying import (

@@ -13,10 +13,10 @@ from attncheck.model.errors import UsageError
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.sizes import BASE
 from attncheck.targets.adapter import constructor_axes, parameter_shapes
-from attncheck.targets.calling import parameters_of
 from attncheck.targets.configuring import entries_read
 from attncheck.targets.found import Found
 from attncheck.targets.layers import Shape
+from attncheck.targets.parameters import parameters_of
 from attncheck.targets.trying import SIZE_SETS, case_for
 from attnref import Mechanism
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from attncheck.model.errors import NoAdapterError
-from attncheck.targets.calling import parameters_of
 from attncheck.targets.found import Found
 from attncheck.targets.frameworks.crossing import crossed
 from attncheck.targets.names import roles_for
 from attncheck.targets.owning import owning
+from attncheck.targets.parameters import parameters_of
 from attncheck.targets.tapping import function_of
 from attnref import Mechanism
 

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from attncheck.shapes.catalogue import BY_ID, mechanisms
-from attncheck.targets.calling import parameters_of
 from attncheck.targets.making import is_constructor, makes
+from attncheck.targets.parameters import parameters_of
 from attnref import Mechanism
 
 # Words in a target's name that speak for a mechanism, all of one pattern in lower case.

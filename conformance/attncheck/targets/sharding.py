@@ -19,9 +19,9 @@ from attncheck.model.case import Scalar
 from attncheck.model.errors import UsageError
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import Adapter, Interface, signature_of
-from attncheck.targets.calling import parameters_of
 from attncheck.targets.loading import load
 from attncheck.targets.names import CAUSAL, SCALE, SOFT_CAP
+from attncheck.targets.parameters import parameters_of
 from attnref import Mechanism
 
 # Axes along which the tensors of a function are dealt out.

@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 from attncheck.targets.bench import Bench
-from attncheck.targets.calling import callings, parameters_of
+from attncheck.targets.calling import callings
 from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.legal import of_one_size
 from attncheck.targets.masking import COINCIDENT
 from attncheck.targets.names import is_mask, roles_for
+from attncheck.targets.parameters import parameters_of
 from attncheck.targets.tapping import function_of
 from attncheck.targets.trying import agrees, attempt, case_for, first_case, subject_of
 from attnref import Mechanism

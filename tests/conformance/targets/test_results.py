@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from attncheck import run
 from attncheck.targets.adapter import first_tensor, parts_of
-from attncheck.targets.calling import parameters_of
 from attncheck.targets.discover import discover
+from attncheck.targets.parameters import parameters_of
 from attnref.catalogue import BY_ID
 
 
