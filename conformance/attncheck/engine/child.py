@@ -15,6 +15,7 @@ from attncheck.engine.server import ForkServer, reap
 from attncheck.engine.wire import BrokenFrameError, Frame, Reader, packed
 from attncheck.engine.worker import NEWS_SECONDS, Ends, live
 from attncheck.targets.adapter import Adapter
+from attncheck.targets.waiting import kept_waiting
 
 _KEPT_OUTPUT = 2000
 _GRACE_SECONDS = 5.0  # between the end of a connection and the end of its process
@@ -66,13 +67,13 @@ class Child:
 
     def receive(self, seconds: float) -> Frame:
         """The next message. Raises LostError if none comes in time, or something else does."""
-        deadline, kept = time.monotonic() + seconds, _kept_waiting(self.pid)
+        deadline, kept = time.monotonic() + seconds, kept_waiting(self.pid)
         try:
             while (frame := self._messages.next()) is None:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     # What others took of a busy machine is no time that the target had.
-                    left += _kept_waiting(self.pid) - kept
+                    left += kept_waiting(self.pid) - kept
                 if left <= 0:
                     raise self._end("time limit", f"no answer within {seconds:g} s")
                 self._take(left)
@@ -220,13 +221,6 @@ def _name(status: int) -> str:
         return f"exit code {os.waitstatus_to_exitcode(status)}"
     number = os.WTERMSIG(status)
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-
-
-def _kept_waiting(pid: int) -> float:
-    """The seconds for which a process could have run and no processor was free; 0 where nobody counts them."""
-    with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/schedstat") as file:
-        return int(file.read().split()[1]) / 1e9
-    return 0.0
 
 
 def _resident(pid: int) -> int | None:

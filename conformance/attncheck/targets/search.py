@@ -17,6 +17,7 @@ from attncheck.targets.hypotheses import Guess, guesses
 from attncheck.targets.layers import Shape
 from attncheck.targets.layouts import kind_of
 from attncheck.targets.making import is_constructor
+from attncheck.targets.waiting import kept_waiting
 from attnref import Mechanism
 
 Progress = Callable[[str], None]
@@ -47,7 +48,7 @@ class Search:
     fewer_axes: bool = False
     square: bool = False
     started: float = field(default_factory=time.thread_time)
-    started_waiting: float = field(default_factory=time.monotonic)
+    started_waiting: float = field(default_factory=lambda: time.monotonic() - kept_waiting())
     built: int = 0
     called: int = 0
     ran: int = 0
@@ -74,7 +75,7 @@ class Search:
         """Whether the search has taken its time, or has seen enough that runs but does not agree."""
         return (
             self.spent > 1
-            or time.monotonic() - self.started_waiting > WAITING
+            or time.monotonic() - kept_waiting() - self.started_waiting > WAITING
             or self.compared > COMPARISONS
             or self.plausible > PLAUSIBLE
         )
