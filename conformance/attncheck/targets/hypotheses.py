@@ -127,6 +127,11 @@ def _layer_by_layer(
         chosen = next(
             (f for f in fitting if role and layer_role(f.path) == role), fitting[0] if fitting else None
         )
+        turned = next((layer for layer in mine if chosen is None and _turned(layer, other)), None)
+        if turned is not None:
+            mine.remove(turned)
+            placements.append(Placement(turned.main[0], (other.main[0],), "o i -> i o"))
+            continue
         if chosen is None:
             return None
         mine.remove(chosen)
@@ -153,6 +158,13 @@ def _end_to_end(mine: list[Layer], joined: list[Layer]) -> list[Placement] | Non
                 for leaf, (mine_name, _) in layer.tensors.items()
             ]
     return None
+
+
+def _turned(layer: Layer, other: Layer) -> bool:
+    """Whether a layer is the other's only matrix with rows for columns."""
+    return len(layer.tensors) == len(other.tensors) == 1 and (
+        len(other.main[1]) == 2 and squeezed(layer.main[1]) == other.main[1][::-1]
+    )
 
 
 def _alike(layer: Layer, other: Layer) -> bool:

@@ -1,9 +1,10 @@
 """Functions that make modules: what they return, told without calling them where they say it."""
 
 import ast
+import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -15,11 +16,17 @@ def makes(target: Any) -> type[nn.Module] | None:
         return None
     told = target.__annotations__.get("return")
     for kind in (told, *_returned(target)):
-        known = target.__globals__.get(kind) if isinstance(kind, str) else kind
+        known = _known(kind, target.__globals__) if isinstance(kind, str) else kind
         # What is any module does not say how it is called.
         if isinstance(known, type) and issubclass(known, nn.Module) and known is not nn.Module:
             return known
     return None
+
+
+def _known(name: str, globals_: Mapping[str, Any]) -> Any:
+    """What a function means by a name such as `nn.Sequential`; None if it is none."""
+    first, *rest = name.split(".")
+    return functools.reduce(lambda known, part: getattr(known, part, None), rest, globals_.get(first))
 
 
 def is_constructor(target: Any) -> bool:
@@ -28,7 +35,7 @@ def is_constructor(target: Any) -> bool:
 
 
 def _returned(function: Callable[..., Any]) -> Iterator[str]:
-    """The names that a function calls for what it returns, at once or by a name given before."""
+    """What a function calls for what it returns, at once or by a name given before, as it is written."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
@@ -36,11 +43,11 @@ def _returned(function: Callable[..., Any]) -> Iterator[str]:
     kept: dict[str, str] = {}
     for node in ast.walk(tree):
         match node:
-            case ast.Assign([ast.Name(name)], ast.Call(ast.Name(called))):
-                kept[name] = called
+            case ast.Assign([ast.Name(name)], ast.Call(called)):
+                kept[name] = ast.unparse(called)
     for node in ast.walk(tree):
         match node:
-            case ast.Return(ast.Call(ast.Name(called))):
-                yield called
+            case ast.Return(ast.Call(called)):
+                yield ast.unparse(called)
             case ast.Return(ast.Name(name)) if name in kept:
                 yield kept[name]

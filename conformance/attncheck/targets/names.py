@@ -20,7 +20,7 @@ LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "con
            "max_tokens", "sequence_length")  # fmt: skip
 RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size", "img", "image",
                "hw", "im_size", "input_shape", "n_pix", "pixels", "image_height", "img_height", "img_hw", "image_hw", "img_shape",
-               "picture")  # fmt: skip
+               "picture", "size", "res", "side", "in_size", "crop_size")  # fmt: skip
 # What is left of an image behind the last stage of a network.
 GRIDS = ("grid", "grid_size", "feat_size", "fmap_size", "spacial_dim", "spatial_dim", "final_size",
          "pool_size")  # fmt: skip
@@ -156,7 +156,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("image_size", "input_resolution", "resolution", "img_size", "image_resolution"): ("height",),
     ("base", "base_width", "width", "base_channels", "stem_width", "planes", "inplanes", "n_width", "w",
      "filters", "n_filters", "num_filters", "base_filters", "nf", "init_channels", "stem_channels",
-     "width_per_stage", "stage_width"): ("hidden",),
+     "width_per_stage", "stage_width", "ch", "c", "base_ch", "stem_ch"): ("hidden",),
 }  # fmt: skip
 
 # Parts of longer names that tell a role.

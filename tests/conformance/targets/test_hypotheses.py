@@ -135,6 +135,20 @@ def test_layers_of_a_network_may_stand_in_one(roles: tuple[str, ...]) -> None:
     assert placed["head.kv.weight"].pattern == "cat"
 
 
+def test_a_matrix_of_a_network_may_have_rows_for_columns() -> None:
+    mechanism = BY_ID["modified_resnet"]
+    case = first_case(Found("modified_resnet", "", {"x": ("x",)}, ()), mechanism)
+    assert case is not None
+    reference = parameter_shapes(mechanism, case.names)
+    position = next(name for name in reference if "position" in name)
+    own = {name: shape[::-1] if name == position else shape for name, shape in reference.items()}
+
+    placed = {p.target: p for p in guesses(own, reference, None)[0].placements}
+
+    assert placed[position].roles == (position,)
+    assert placed[position].pattern == "o i -> i o"
+
+
 @pytest.mark.parametrize(
     "own",
     [

@@ -38,6 +38,16 @@ def returned_by_name(channels: int, reduction: int = 16) -> nn.Module:
     return gate
 
 
+def stacked(channels: int) -> nn.Module:
+    layers = nn.Sequential(Gate(channels, 2))
+    layers.append(Gate(channels, 3))
+    return layers
+
+
+def mapped(x: Tensor) -> Tensor:
+    return nn.functional.relu(x)
+
+
 def gated(x: Tensor) -> Tensor:
     return Gate(x.shape[1], 2)(x)  # type: ignore[no-any-return]
 
@@ -48,7 +58,11 @@ def test_a_function_makes_what_it_says_or_returns(function) -> None:  # type: ig
     assert is_constructor(function)
 
 
-@pytest.mark.parametrize("target", [gated, Gate, Gate(4, 2), torch.softmax])
+def test_what_is_made_may_be_called_by_its_module() -> None:
+    assert makes(stacked) is nn.Sequential
+
+
+@pytest.mark.parametrize("target", [gated, mapped, Gate, Gate(4, 2), torch.softmax])
 def test_what_computes_makes_nothing(target) -> None:  # type: ignore[no-untyped-def]
     assert makes(target) is None
 
