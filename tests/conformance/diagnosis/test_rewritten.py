@@ -33,10 +33,6 @@ FILES = {path.stem: path for path in sorted(Path(__file__).with_name("rewritten"
 
 # Mistakes without a name, each with what stands in the way; one that gets its name has to leave.
 UNNAMED: Mapping[str, str] = {
-    "relative_position.softmax_over_queries": (
-        "the thirds of one layer for queries, keys and values are told apart by what they do, and with "
-        "this mistake queries do what keys should: the finder takes one for the other"
-    ),
     "scaled_dot_product.mask_added_as_a_number": (
         "numbers that are added do hide keys if they are -inf, so the finder hands such numbers over: "
         "that is a convention, under which only the causal mask is wrong"
