@@ -35,6 +35,11 @@ class Mismatch:
     compared: Compared | None = field(default=None, compare=False, repr=False)
 
 
+def raised(trouble: Trouble) -> Mismatch:
+    """A call that raises where it should return."""
+    return Mismatch("a result", f"{trouble} (in the {trouble.stage})", kind=f"raises {trouble.kind}")
+
+
 @dataclass(frozen=True)
 class NotJudged:
     """Why one case says nothing about the claim."""

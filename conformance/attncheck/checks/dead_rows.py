@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from attncheck.checks.check import Mismatch, NotJudged, Trial, both, check, needs_mask, needs_weights
+from attncheck.checks.check import Mismatch, NotJudged, Trial, both, check, needs_mask, needs_weights, raised
 from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked, possible
 from attncheck.checks.oracle import expect
@@ -107,7 +107,7 @@ def refused(subject: Subject, answer: Answer) -> Mismatch | NotJudged:
     if trouble.stage == "constructor":
         return NotJudged(f"the constructor refuses these sizes: {trouble}")
     if hides_single_queries(subject):
-        return Mismatch("a result", f"{trouble} (in the {trouble.stage})", kind=f"raises {trouble.kind}")
+        return raised(trouble)
     return NotJudged(f"a sample without keys is refused: {trouble}")
 
 

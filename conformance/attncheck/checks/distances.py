@@ -2,7 +2,7 @@
 
 from torch import Tensor, arange
 
-from attncheck.checks.check import Mismatch, NotJudged, Trial, both, check, needs_law, needs_mask
+from attncheck.checks.check import Mismatch, NotJudged, Trial, both, check, needs_law, needs_mask, raised
 from attncheck.checks.comparing import agree
 from attncheck.checks.gates import at_least
 from attncheck.checks.layers import lacks, on_layers
@@ -11,6 +11,9 @@ from attncheck.model.case import Case
 from attncheck.strategies.tensors import make
 from attncheck.targets.ask import Ask
 from attncheck.targets.subject import Subject
+
+# What a function raises that looks at what it was handed.
+_REFUSALS = ("ValueError", "AssertionError")
 
 
 @check("law", "out lies between the visible values", applies=needs_law("stays_within_values"), rank=24)
@@ -82,7 +85,13 @@ def masked_weights_are_zero(subject: Subject, case: Case) -> Trial:
     )
 
 
-@check("law", "negating all of it changes nothing", applies=needs_law("ignores_joint_sign"), rank=28)
+@check(
+    "law",
+    "negating all of it changes nothing",
+    applies=needs_law("ignores_joint_sign"),
+    judges_trouble=True,
+    rank=28,
+)
 def ignores_joint_sign(subject: Subject, case: Case) -> Trial:
     """Signs that meet in pairs, or in a square, cancel."""
     law = subject.law("ignores_joint_sign", case)
@@ -96,6 +105,12 @@ def ignores_joint_sign(subject: Subject, case: Case) -> Trial:
     if other == ask:
         return NotJudged("the inputs are not handed over apart from others")
     before, after = yield [ask, other]
+    if before.trouble is not None:
+        return NotJudged(f"the call raises, which another check reports: {before.trouble}")
+    if after.trouble is not None and law.parameters and after.trouble.kind in _REFUSALS:
+        return NotJudged(f"a negative width is refused: {after.trouble}")
+    if after.trouble is not None:
+        return raised(after.trouble)
     return agree(after.out, before.out, "the output after negating all of it")
 
 

@@ -3,15 +3,11 @@
 import re
 from dataclasses import replace
 
-from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check, excused, needs_mask
+from attncheck.checks.check import Judgement, Mismatch, NotJudged, Trial, check, excused, needs_mask, raised
 from attncheck.model.case import Case
 from attncheck.targets.ask import Trouble
 from attncheck.targets.legal import at_first
 from attncheck.targets.subject import Subject, rank_for
-
-
-def _raised(trouble: Trouble) -> Mismatch:
-    return Mismatch("a result", f"{trouble} (in the {trouble.stage})", kind=f"raises {trouble.kind}")
 
 
 @check("shape", "a call with legal sizes returns", basic=True, judges_trouble=True, options="all", rank=1)
@@ -24,7 +20,7 @@ def runs_at_every_legal_size(subject: Subject, case: Case) -> Trial:
     seen = at_first(subject, case) and not subject.interface.refuses
     if answer.trouble.stage == "constructor" and not answer.trouble.lost and not seen:
         return NotJudged(f"the constructor refuses: {answer.trouble}")
-    return excused(subject, case, answer.trouble) or _raised(answer.trouble)
+    return excused(subject, case, answer.trouble) or raised(answer.trouble)
 
 
 @check("shape", "the output has the shape of the contract", basic=True, options="all", rank=2)

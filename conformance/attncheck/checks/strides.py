@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from attncheck.checks.check import Check, Mismatch, NotJudged, Trial, check, excused
+from attncheck.checks.check import Check, Mismatch, NotJudged, Trial, check, excused, raised
 from attncheck.checks.comparing import agree
 from attncheck.checks.masking import masked
 from attncheck.model.case import Case
@@ -35,9 +35,7 @@ def _refused(
     """What is raised for these strides alone; the rest is for other checks to say."""
     if usual is not None or unusual is None:
         return NotJudged(f"without strides it raises as well: {usual}")
-    return excused(subject, case, unusual) or Mismatch(
-        "a result", f"{unusual} (in the {unusual.stage})", kind=f"raises {unusual.kind}"
-    )
+    return excused(subject, case, unusual) or raised(unusual)
 
 
 def _laid_out(ask: Ask, dtype: str, layout: Layout) -> Ask:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from attncheck.checks.check import Check, Mismatch, NotJudged, Trial
+from attncheck.checks.check import Check, Mismatch, NotJudged, Trial, raised
 from attncheck.engine.put import Executor
 from attncheck.model.case import Case
 from attncheck.model.finding import Finding
@@ -113,8 +113,7 @@ def _answered(
         # No weight shows what its sizes are, and what it raises may be for want of the right ones.
         tally.troubled.append(trouble)
     else:
-        mismatch = Mismatch("a result", f"{trouble} (in the {trouble.stage})", kind=f"raises {trouble.kind}")
-        _close(check, case, mismatch, tally)
+        _close(check, case, raised(trouble), tally)
 
 
 def _advance(

@@ -14,7 +14,8 @@ def packed(layer: Layer, others: Sequence[Layer], roles: tuple[str, ...], heads:
         return
     usual = [r for r in ("query", "key", "value") if r in roles]
     cost = 0.0 if list(roles) == usual else 1.0
-    if len(layer.main[1]) == 1:
+    # Biases by heads have axes, the first of which counts the roles.
+    if len(layer.main[1]) == 1 or _are_biases(layer.main[1], others):
         yield from _packed_biases(layer, others, roles, cost)
         return
     if not heads:
@@ -126,6 +127,11 @@ def side_by_side(layer: Layer, by_path: Mapping[str, Layer]) -> Iterator[Fit]:
             placements.append(Placement(layer.tensors["bias"][0], (pair[0].tensors["bias"][0],)))
         covered = tuple(role for placement in placements for role in placement.roles)
         yield Fit(("query", "key"), tuple(placements), covered, cost, True)
+
+
+def _are_biases(shape: Shape, others: Sequence[Layer]) -> bool:
+    biases = [elements(other.tensors["bias"][1]) for other in others if "bias" in other.tensors]
+    return shape[0] == len(others) == len(biases) and elements(shape) == sum(biases)
 
 
 def _packed_biases(

@@ -1,12 +1,13 @@
 """The further ranks in which a target takes its inputs: keys of every query, say, beside keys that all share."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from attncheck.targets.adapter import forms_of
-from attncheck.targets.documentation import documented_ranks, tells_ranks_apart
+from attncheck.targets.documentation import documented_ranks, documented_shapes, tells_ranks_apart
 from attncheck.targets.found import Found
 from attncheck.targets.trying import Try, agrees, attempt, first_case
 from attnref import Mechanism
@@ -37,6 +38,12 @@ def _tried(found: Found, target: Any, mechanism: Mechanism, form: Form) -> Try |
     return attempt(tried, target, case) if case is not None else None
 
 
+def _has_features(target: Any, name: str) -> bool:
+    """Whether documentation says that an axis behind the points is of features: `(m,) or (m, d)`."""
+    shapes = documented_shapes(target, name)
+    return any(long[:-1] == short for short, long in itertools.permutations(shapes, 2))
+
+
 def _speaks_of(
     found: Found, target: Any, own: Form, form: Form, right: list[Form], trial: Try | None
 ) -> bool:
@@ -45,6 +52,8 @@ def _speaks_of(
         # What takes keys of every query may well take values of every query only.
         return False
     changed = {a.name: a.tensor for a in found.call if a.tensor in form and form[a.tensor] != own[a.tensor]}
+    if any(_has_features(target, name) for name in changed):
+        return False
     if all({own[role], form[role]} <= documented_ranks(target, name) for name, role in changed.items()):
         return True
     alone = [name for name, role in changed.items() if {**own, role: form[role]} in right]

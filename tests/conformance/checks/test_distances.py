@@ -56,5 +56,45 @@ def test_hidden_values_do_not_widen_what_the_output_may_be(verdict):
     assert verdict("stays_within_values", "dot_product", instead=forgets_lengths).outcome == "failed"
 
 
+def raises_when(negative):
+    def call_or_raise(call, built, inputs, options):
+        if negative(built, inputs):
+            raise ValueError("the width must be positive")
+        return call(built, inputs, options)
+
+    return call_or_raise
+
+
+def test_a_width_may_be_refused_for_being_negative_alone(verdict):
+    refuses = raises_when(lambda built, inputs: float(built.inverse_width.detach()) < 0)
+
+    kernel = verdict("ignores_joint_sign", "kernel_regression", instead=refuses)
+
+    # Whether the width itself is negated is the seed's choice between two laws.
+    assert kernel.outcome == "passed" or "a negative width is refused: ValueError" in kernel.reason
+
+
+def test_negative_points_may_not_be_refused(verdict):
+    seen = []
+
+    def second(built, inputs):
+        seen.append(inputs["queries"])
+        return len(seen) > 1 and bool((seen[-2] == -seen[-1]).all())
+
+    found = verdict("ignores_joint_sign", "kernel_regression", instead=raises_when(second))
+
+    assert found.outcome == "failed"
+    assert found.findings[0].kind == "raises ValueError"
+
+
+def test_what_raises_for_any_sign_is_for_others_to_report(verdict):
+    always = raises_when(lambda built, inputs: True)
+
+    found = verdict("ignores_joint_sign", "kernel_regression", instead=always)
+
+    assert found.outcome == "skipped"
+    assert "the call raises, which another check reports" in found.reason
+
+
 def test_every_law_of_distances_has_an_implementation_that_breaks_it():
     assert {check.id for check in distances.CHECKS} == {check for check, _, _ in CHANGES}

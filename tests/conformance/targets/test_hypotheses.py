@@ -170,3 +170,17 @@ def test_what_every_branch_has_may_stand_in_one_tensor(own: dict[str, tuple[int,
         tuple(f"excite.{i}.{leaf}" for i in range(3)) for leaf in ("weight", "bias")
     ]
     assert {p.pattern for p in likeliest.placements} == {"cat"}
+
+
+def test_biases_of_all_projections_may_stand_in_one_tensor_by_heads() -> None:
+    projections = ("query", "key", "value")
+    reference = {
+        f"{role}.{leaf}": shape
+        for role in projections
+        for leaf, shape in (("weight", (12, 12)), ("bias", (12,)))
+    }
+    own = {"w_qkv": (3, 3, 4, 12), "b_qkv": (3, 3, 4)}
+
+    placed = {p.target: p for p in guesses(own, reference, 3)[0].placements}
+
+    assert placed["b_qkv"].roles == ("query.bias", "key.bias", "value.bias")

@@ -52,6 +52,20 @@ def of_documented_ranks(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor
     return ((-(difference**2) / 2).softmax(-1) * values).sum(-1)
 
 
+def of_points_with_features(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Estimate at the queries.
+
+    Args:
+        queries: (q,) or (q, d)
+        keys: (k,) or (k, d)
+        values: (k,) or (k, c)
+    """
+    queries, keys = (points.unsqueeze(1) if points.dim() == 1 else points for points in (queries, keys))
+    if queries.shape[1] != keys.shape[1]:
+        raise ValueError("queries and keys must have as many features")
+    return (-torch.cdist(queries, keys).square() / 2).softmax(-1) @ values
+
+
 def also(target) -> list[dict[str, int]]:
     return [dict(form) for form in discover(target, NADARAYA_WATSON).also]
 
@@ -78,6 +92,10 @@ def test_values_that_are_mixed_up_where_keys_of_every_query_are_right_are_judged
 
 def test_a_form_that_is_documented_is_judged_even_if_it_raises() -> None:
     assert {"keys": 2, "values": 2} in also(of_documented_ranks)
+
+
+def test_an_axis_of_features_makes_no_keys_of_every_query() -> None:
+    assert {"keys": 2, "values": 2} not in also(of_points_with_features)
 
 
 def test_a_mechanism_of_one_form_has_no_other() -> None:
