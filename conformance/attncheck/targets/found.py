@@ -56,6 +56,7 @@ class Found:
     config      name of a constructor argument that takes all of them as one object's fields
     made_as     what that object is: a namespace, a dictionary, or a class that the target's module knows
     result      where the output is: "" itself, "0" an index, "out" a key or a field
+    tied        axes that are one because tensors with them are stacked: axis -> leading axis
     unmatched   defaults of the target at which its weights have no place in the reference
     spare       inputs that a call may leave out
     neutral     weights of a layer that the reference lacks, which pass on what they get

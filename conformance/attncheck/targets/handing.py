@@ -70,7 +70,7 @@ def _ways_with(
     function: Any, mechanism: Mechanism, weights: list[str], sizes: dict[str, str]
 ) -> Iterator[Way]:
     parameters = usual_shapes(mechanism)
-    # What a residual is scaled by is called gamma, alpha or beta.
+    # What is added to a residual may be scaled by beta, as by gamma elsewhere.
     factors = {"beta"} if "gamma" in parameters and "gamma" not in weights else set()
     biases = [weight for weight in weights if _is_bias(weight) and weight not in factors]
     named = _named([w for w in weights if w not in biases], [n for n in parameters if not n.endswith("bias")])
