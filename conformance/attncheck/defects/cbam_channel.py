@@ -53,6 +53,8 @@ OWN: tuple[Mistake, ...] = (
     Mistake("maximum_over_a_window", "The maximum of a corner stands for the map; take it over height and width.",
         ("xmu-xiaoma666/External-Attention-pytorch#9",), "height > 3 or width > 3", "value",
         {"maximum": lambda self, x: x[..., :3, :3].amax((-2, -1))}),
+    Mistake("maximum_from_zero", "The maximum begins at zero, above a channel that is negative everywhere; begin with a pixel.",
+        ("tensorflow/tfjs#4854",), "always", "value", {"maximum": lambda self, x: x.amax((-2, -1)).clamp(min=0)}),
 )  # fmt: skip
 
 DEFECTS: tuple[Defect, ...] = made_in("cbam_channel", (*GATES, *OWN))

@@ -51,6 +51,8 @@ DEFECTS: tuple[Defect, ...] = made_in("cbam_spatial", (
         ("MenghaoGuo/Awesome-Vision-Attentions#32",), "channels > 1", "law", {"maximum": lambda self, x: self.mean(x)}),
     Mistake("minimum_instead_of_maximum", "The minimum is stacked; it is to be the maximum.",
         ("defects CH-6",), "channels > 1", "value", {"maximum": lambda self, x: x.amin(1, keepdim=True)}),
+    Mistake("maximum_from_zero", "The maximum begins at zero, above a pixel that is negative in every channel; begin with one.",
+        ("tensorflow/tfjs#4854",), "always", "value", {"maximum": lambda self, x: x.amax(1, keepdim=True).clamp(min=0)}),
     Mistake("sum_instead_of_mean", "The sum over channels grows with their number; take the mean.",
         ("defects CH-4",), "channels > 1", "law", {"mean": lambda self, x: x.sum(1, keepdim=True)}),
     Mistake("mean_of_what_is_not_zero", "Zeros are left out of the mean, as of rectified maps; they count.",

@@ -145,6 +145,8 @@ def plans(axes: tuple[str, ...], base: Mapping[str, int], large: int) -> list[di
     """Changes of the base, the first one none: ones, coincidences, and one long axis at a time."""
     made: list[dict[str, int]] = [{}]
     made += [{axis: 1} for axis in axes]
+    # Of one pixel, which may well be negative in every channel.
+    made += [{"height": 1, "width": 1}] if {"height", "width"} <= set(axes) else []
     made += [{a: base[b]} for a, b in _coincidences(axes)]
     made += [{"q_len": 1, "kv_len": 1}] if {"q_len", "kv_len"} <= set(axes) else []
     # Beside a long side an image is narrow: some mechanisms compare every pixel with every other.
