@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attncheck.targets.adapter import forms_of, signature_of
+from attncheck.targets.configuring import entries_read, weights_read
 from attncheck.targets.found import STACKED, Argument
 from attncheck.targets.gating import WEIGHED, weighs
 from attncheck.targets.layouts import (
@@ -80,6 +81,9 @@ def structures(mechanism: Mechanism) -> list[dict[str, tuple[str, ...]]]:
 def callings(function: Callable[..., Any], mechanism: Mechanism) -> list[Calling]:
     """Ways to call `function`, the likeliest first."""
     parameters = [p for p in parameters_of(function) if p.name != "self"]
+    if inspect.isfunction(function) and any(_holds_fields(function, p) for p in parameters):
+        # It is handed its weights as an object, and has to own them first.
+        return []
     found: list[Calling] = []
     for depth, inputs in enumerate(structures(mechanism)):
         found += _for_structure(parameters, inputs, mechanism, 0.3 * depth)
@@ -90,6 +94,11 @@ def callings(function: Callable[..., Any], mechanism: Mechanism) -> list[Calling
     if forms:
         found += [replace(c, ranks=forms[-1], cost=c.cost + 0.2) for c in found]
     return sorted(found, key=lambda c: c.cost)
+
+
+def _holds_fields(function: Callable[..., Any], parameter: inspect.Parameter) -> bool:
+    required = parameter.default is parameter.empty
+    return required and bool(weights_read(function, parameter)) and not entries_read(function, parameter)
 
 
 def _tensor_like(parameter: inspect.Parameter) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, get_args
 
+import torch
+
 from attncheck.targets.found import DICTIONARY, NAMESPACE, Configuration
 
 # Fields of these kinds can be written down and read back.
@@ -107,6 +109,17 @@ def entries_read(target: Callable[..., Any], parameter: inspect.Parameter) -> li
     return [
         inspect.Parameter(key, kind, default=default) for key, default in found.items() if key.isidentifier()
     ]
+
+
+def weights_read(function: Callable[..., Any], parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """The entries of a dictionary, or the fields of an object that is no tensor, which a function reads."""
+    fields = {
+        node.attr: inspect.Parameter(node.attr, inspect.Parameter.KEYWORD_ONLY)
+        for node in ast.walk(_constructor(function))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == parameter.name
+    }
+    held = [field for name, field in fields.items() if not hasattr(torch.Tensor, name)]
+    return entries_read(function, parameter) or (held if len(held) == len(fields) else [])
 
 
 def _plain(entries: object) -> list[tuple[str, object]]:

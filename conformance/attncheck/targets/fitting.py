@@ -169,10 +169,9 @@ def _per_head(mine: Shape, shape: Shape, path: str, heads: int | None) -> Iterat
             yield "(h d) i -> h i d", 0.3
         elif len(shape) == 1 and squeezed(mine[1:]) == squeezed((shape[0] // heads,)):
             yield "(h d) -> h d", 0.0
-    if (
-        path == "output"
-        and len(shape) == 2
-        and shape[1] % heads == 0
-        and mine[1:] == (shape[0], shape[1] // heads)
-    ):
-        yield "o (h d) -> h o d", 0.3
+    if path == "output" and len(shape) == 2 and shape[1] % heads == 0:
+        rows, width = shape[0], shape[1] // heads
+        if mine[1:] == (rows, width):
+            yield "o (h d) -> h o d", 0.3
+        elif mine[1:] == (width, rows):
+            yield "o (h d) -> h d o", 0.3

@@ -11,7 +11,7 @@ from attncheck.model.case import Scalar
 from attncheck.model.errors import NoAdapterError
 from attncheck.targets.adapter import constructor_axes, signature_of
 from attncheck.targets.calling import callings
-from attncheck.targets.configuring import entries_read
+from attncheck.targets.configuring import weights_read
 from attncheck.targets.found import Found
 from attncheck.targets.layers import Shape
 from attncheck.targets.names import PARAMETERS, axes_for, is_dropout, is_mask, layer_role, roles_for
@@ -120,7 +120,7 @@ def _told_apart(function: Any, mechanism: Mechanism) -> tuple[list[str], dict[st
     weights, sizes = [], {}
     for parameter in parameters if told else parameters[1:]:
         name, required = parameter.name, parameter.default is parameter.empty
-        entries = [entry.name for entry in entries_read(function, parameter)]
+        entries = [entry.name for entry in weights_read(function, parameter)]
         if entries and (name.lower() in PARAMETERS or not any(map(axes_for, entries))):
             weights += [f"{name}.{entry}" for entry in entries]
             continue

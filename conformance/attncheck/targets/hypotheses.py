@@ -219,6 +219,9 @@ def _completed(chosen: tuple[Fit, ...], reference: Mapping[str, Shape]) -> Guess
     placements = tuple(p for fit in chosen for p in fit.placements)
     silent = [fit for fit in chosen if not fit.named]
     untold = tuple(p.target for fit in silent for p in fit.placements) if len(silent) < len(chosen) else ()
+    if any(layer_role(target) is not None for target in untold):
+        # A name that tells another role denies what shapes alone would say.
+        untold = ()
     cost = sum(f.cost for f in chosen)
     return Guess(placements, absent, identity, cost, named=not silent and bool(chosen), untold=untold)
 

@@ -93,9 +93,9 @@ def with_vanishing_output(found: Found, target: Any, mechanism: Mechanism) -> Fo
     if case is None or "heads" not in case.names or not value(condition, case.names):
         return found
     built = built_at(FoundAdapter(found, target), case.names)
-    if not isinstance(built, nn.Module) or placed[0].target in dict(
-        built.named_parameters(remove_duplicate=False)
-    ):
+    # One layer for each head is one of the first, too.
+    name = placed[0].target.replace("{}", "0")
+    if not isinstance(built, nn.Module) or name in dict(built.named_parameters(remove_duplicate=False)):
         return found
     return replace(found, unprojected=condition)
 

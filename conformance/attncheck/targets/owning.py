@@ -13,7 +13,7 @@ from attncheck.model.errors import UsageError
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.sizes import BASE
 from attncheck.targets.adapter import constructor_axes, parameter_shapes
-from attncheck.targets.configuring import entries_read
+from attncheck.targets.configuring import weights_read
 from attncheck.targets.found import Found
 from attncheck.targets.layers import Shape
 from attncheck.targets.parameters import parameters_of
@@ -27,6 +27,12 @@ BY_HEADS = (".hdi", ".hid", ".ihd")
 OUT_OF_HEADS = (".hdo", ".hod", ".ohd")
 BIAS_BY_HEADS = ".hd"
 _HEADED = (*BY_HEADS, *OUT_OF_HEADS, BIAS_BY_HEADS)
+
+
+class Held(dict[str, nn.Parameter]):
+    """Weights that a function is handed together: entries of a dictionary, and fields of an object."""
+
+    __getattr__ = dict.__getitem__
 
 
 class Owning(nn.Module):
@@ -50,7 +56,7 @@ class Owning(nn.Module):
         """Call the function with its weights."""
         own = self.named_parameters(recurse=False)
         weights = {n: 1 / parameter if n in self._inverse else parameter for n, parameter in own}
-        entries = {name: dict(module.named_parameters()) for name, module in self.named_children()}
+        entries = {name: Held(module.named_parameters()) for name, module in self.named_children()}
         return self._function(*args, **kwargs, **weights, **entries, **self._sizes)
 
 
@@ -86,7 +92,7 @@ def owning(function: Callable[..., Any], mechanism: str, **owned: str) -> type[n
     as "squeeze.weight.kernel", or as one divided by it as "inverse_width.reciprocal"; by (h)eads, features
     per head (d) and (i)nputs as "query.weight.hid", by heads, features and (o)utputs as "output.weight.hdo";
     several, one behind the other, as "key.weight+value.weight"; or the size it is, as "heads".
-    What is handed over in a dictionary is named by both, as `**{"params.wq": "query.weight"}`.
+    What is handed over in a dictionary or as an object's fields is named by both, as `**{"params.wq": "query.weight"}`.
 
     Raises: UsageError if the mechanism has no such parameter or size.
     """
@@ -152,7 +158,7 @@ def _settled(function: Callable[..., Any], owned: Mapping[str, str]) -> dict[str
 def _required(function: Callable[..., Any]) -> set[str]:
     """Arguments without which there is no call, and what is read of dictionaries without a default."""
     parameters = parameters_of(function)
-    entries = [(f"{p.name}.{e.name}", e) for p in parameters for e in entries_read(function, p)]
+    entries = [(f"{p.name}.{e.name}", e) for p in parameters for e in weights_read(function, p)]
     every = [*((p.name, p) for p in parameters), *entries]
     return {name for name, parameter in every if parameter.default is parameter.empty}
 

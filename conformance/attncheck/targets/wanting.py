@@ -192,7 +192,15 @@ def _of_a_network(parameter: inspect.Parameter) -> str | None:
         return _RESOLUTION.replace("height", "width")
     if "stem" in name:
         return "hidden"
-    if name in ("embed_dim", "embedding_dim", "dim_out", "dim_embed"):
+    if name in (
+        "embed_dim",
+        "embedding_dim",
+        "dim_out",
+        "dim_embed",
+        "num_features",
+        "feature_dim",
+        "n_features",
+    ):
         return "classes"
     if name in GRIDS:
         return _GRID if _is_pair(parameter) else _GRID_SIDE

@@ -172,6 +172,42 @@ def test_what_every_branch_has_may_stand_in_one_tensor(own: dict[str, tuple[int,
     assert {p.pattern for p in likeliest.placements} == {"cat"}
 
 
+def of_each_head(output: str) -> dict[str, tuple[int, ...]]:
+    shapes = {"query": (11, 4), "key": (9, 4), "value": (14, 4), output: (4, 11)}
+    return {f"heads.{i}.{name}": shape for i in range(3) for name, shape in shapes.items()}
+
+
+PROJECTIONS = {
+    "query.weight": (12, 11),
+    "key.weight": (12, 9),
+    "value.weight": (12, 14),
+    "output.weight": (11, 12),
+}
+
+
+def test_the_output_layer_of_each_head_may_have_rows_for_columns() -> None:
+    first = guesses(of_each_head("output"), PROJECTIONS, 3)[0]
+
+    placed = {p.target: (p.roles, p.pattern) for p in first.placements}
+    assert placed["heads.{}.output"] == (("output.weight",), "o (h d) -> h d o")
+    assert placed["heads.{}.query"][0] == ("query.weight",)
+    assert first.named
+
+
+@pytest.mark.parametrize(("names", "untold"), [(("a", "b"), {"a", "b"}), (("output", "query"), set())])
+def test_a_name_of_another_role_is_not_one_that_tells_nothing(
+    names: tuple[str, str], untold: set[str]
+) -> None:
+    reference = {"key.weight": (12, 7), "query.weight": (12, 9), "output.weight": (11, 12)}
+    own = {"key.weight": (12, 7), names[0]: (12, 9), names[1]: (11, 12)}
+
+    found = guesses(own, reference, None)
+
+    assert all({p.target: p.roles for p in g.placements}[names[0]] == ("query.weight",) for g in found)
+    assert {target for guess in found for target in guess.untold} == untold
+    assert any(guess.named for guess in found) == bool(untold)
+
+
 def test_biases_of_all_projections_may_stand_in_one_tensor_by_heads() -> None:
     projections = ("query", "key", "value")
     reference = {

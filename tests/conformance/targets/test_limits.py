@@ -29,6 +29,34 @@ class RoundsDown(RoundsUp):
         self.excite = nn.Linear(channels // reduction, channels, bias=False)
 
 
+class SumOfHeads(nn.Module):
+    """Every head has matrices of its own, an output layer among them, though there be one head."""
+
+    def __init__(self, model_dim: int, heads: int) -> None:
+        super().__init__()
+        width = model_dim // heads
+        self.heads = nn.ModuleList(
+            nn.ParameterDict(
+                {name: torch.randn(model_dim, width) for name in ("query", "key", "value")}
+                | {"output": torch.randn(width, model_dim)}
+            )
+            for _ in range(heads)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.read(x, head) for head in self.heads]).sum(0)
+
+    def read(self, x: Tensor, head: nn.ParameterDict) -> Tensor:
+        q, k, v = (x @ head[name] for name in ("query", "key", "value"))
+        return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v @ head["output"]
+
+
+def test_an_output_layer_for_each_head_is_there_for_one() -> None:
+    found = discover(SumOfHeads, BY_ID["multi_head"])
+
+    assert (found.certainty, found.unprojected) == ("verified", "")
+
+
 def test_a_squeeze_that_rounds_up_is_judged_where_nothing_is_rounded() -> None:
     rule = "channels % reduction == 0"
 

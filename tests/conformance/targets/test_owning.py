@@ -1,6 +1,7 @@
 """Functions that are handed their weights are judged as modules that own them."""
 
 import inspect
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -96,6 +97,22 @@ def by_entries(x: Tensor, y: Tensor, params: dict[str, Tensor]) -> Tensor:
     return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
 
 
+class Weights(NamedTuple):
+    w_q: Tensor
+    w_k: Tensor
+    w_v: Tensor
+
+
+def by_fields(x: Tensor, y: Tensor, weights: Weights) -> Tensor:
+    q, k, v = linear(x, weights.w_q), linear(y, weights.w_k), linear(y, weights.w_v)
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+
+
+def scaled_by_beta(x: Tensor, beta: Tensor) -> Tensor:
+    flat = x.flatten(2)
+    return x + beta * ((flat @ flat.mT).softmax(-1) @ flat).view_as(x)
+
+
 def by_heads(
     q: Tensor, k: Tensor, v: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, w_o: Tensor, b_q: Tensor
 ) -> Tensor:  # heads first, as published
@@ -177,6 +194,9 @@ def over_time(signal: Tensor, w_theta: Tensor, w_phi: Tensor, w_g: Tensor, w_out
                                       "gamma": "gamma"}),
         (by_entries, "cross", {"params.wq": "query.weight", "params.wk": "key.weight",
                                "params.wv": "value.weight", "params.bv": "value.bias"}),
+        (by_fields, "cross", {"weights.w_q": "query.weight", "weights.w_k": "key.weight",
+                              "weights.w_v": "value.weight"}),
+        (scaled_by_beta, "channel_self", {"beta": "gamma"}),
     ],
 )  # fmt: skip
 def test_weights_are_told_by_their_names_and_shapes(function, mechanism: str, owned: dict[str, str]) -> None:
