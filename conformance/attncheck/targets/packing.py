@@ -131,7 +131,7 @@ def side_by_side(layer: Layer, by_path: Mapping[str, Layer]) -> Iterator[Fit]:
 
 def _are_biases(shape: Shape, others: Sequence[Layer]) -> bool:
     biases = [elements(other.tensors["bias"][1]) for other in others if "bias" in other.tensors]
-    return shape[0] == len(others) == len(biases) and elements(shape) == sum(biases)
+    return shape[:1] == (len(others),) == (len(biases),) and elements(shape) == sum(biases)
 
 
 def _packed_biases(

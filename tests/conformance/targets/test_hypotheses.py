@@ -208,6 +208,12 @@ def test_a_name_of_another_role_is_not_one_that_tells_nothing(
     assert any(guess.named for guess in found) == bool(untold)
 
 
+def test_a_factor_may_have_no_axis() -> None:
+    reference = {"gamma": (1,)} | {f"{role}.weight": (12, 12) for role in ("query", "key", "value")}
+
+    assert guesses({"gamma": ()} | {f"to_{r}.weight": (12, 12) for r in "qkv"}, reference, None)[0].named
+
+
 def test_biases_of_all_projections_may_stand_in_one_tensor_by_heads() -> None:
     projections = ("query", "key", "value")
     reference = {
