@@ -50,6 +50,7 @@ HEAD_WIDTHS = ("num_heads_channels", "num_head_channels", "head_channels", "chan
                "attention_head_dim")  # fmt: skip
 CONFIGS = (
     "config",
+    "spec",
     "cfg",
     "args",
     "conf",
@@ -151,7 +152,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ACROSS: ("width",),
     ("window_size", "window"): ("window", "height"),
     ("num_classes", "classes", "projection_dim", "output_dim", "n_classes", "out_dim", "embedding", "emb_out", "n_out",
-     "out_features", "embed", "embed_dim_out", "n_outputs", "num_outputs", "nclass", "out", "outputs"):
+     "out_features", "embed", "embed_dim_out", "n_outputs", "num_outputs", "nclass", "out", "outputs", "output"):
         ("classes", "model_dim", "v_dim"),
     ("image_size", "input_resolution", "resolution", "img_size", "image_resolution"): ("height",),
     ("base", "base_width", "width", "base_channels", "stem_width", "planes", "inplanes", "n_width", "w",
