@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attncheck.targets.adapter import forms_of, signature_of
-from attncheck.targets.configuring import entries_read, weights_read
+from attncheck.targets.configuring import fields_held
 from attncheck.targets.found import STACKED, Argument
 from attncheck.targets.gating import WEIGHED, weighs
 from attncheck.targets.layouts import (
@@ -97,8 +97,7 @@ def callings(function: Callable[..., Any], mechanism: Mechanism) -> list[Calling
 
 
 def _holds_fields(function: Callable[..., Any], parameter: inspect.Parameter) -> bool:
-    required = parameter.default is parameter.empty
-    return required and bool(weights_read(function, parameter)) and not entries_read(function, parameter)
+    return parameter.default is parameter.empty and bool(fields_held(function, parameter))
 
 
 def _tensor_like(parameter: inspect.Parameter) -> bool:
@@ -278,27 +277,8 @@ def _packed(
     name = "" if first.kind is first.POSITIONAL_ONLY else first.name
     if mechanism.id == "scaled_dot_product":
         yield from _stacked(name, inputs, mechanism, base + 3)
-    for index, layout in enumerate(_layouts(mechanism, signature[next(iter(inputs.values()))[0]].axes)):
-        everything = ",".join(inputs)
-        if len(inputs) > 1:
-            yield Calling(
-                inputs,
-                (Argument(name, everything, layout=layout.name, pack="list"),),
-                layout.name,
-                base + 4 + 0.5 * index,
-                False,
-            )
-            yield Calling(
-                inputs,
-                (Argument(name, everything, layout=layout.name, pack="last"),),
-                layout.name,
-                base + 4.2 + 0.5 * index,
-                False,
-            )
-        yield Calling(
-            inputs,
-            (Argument(name, everything, layout=layout.name, pack="dict"),),
-            layout.name,
-            base + 5 + 0.5 * index,
-            False,
-        )
+    packs = [("list", 4.0), ("last", 4.2)] if len(inputs) > 1 else []
+    every, everything = _layouts(mechanism, signature[next(iter(inputs.values()))[0]].axes), ",".join(inputs)
+    for (index, layout), (pack, cost) in itertools.product(enumerate(every), [*packs, ("dict", 5.0)]):
+        argument = Argument(name, everything, layout=layout.name, pack=pack)
+        yield Calling(inputs, (argument,), layout.name, base + cost + 0.5 * index, by_name=False)

@@ -111,15 +111,17 @@ def entries_read(target: Callable[..., Any], parameter: inspect.Parameter) -> li
     ]
 
 
+def fields_held(function: Callable[..., Any], parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """The fields that a function reads of an object which is neither a dictionary nor a tensor."""
+    read = sorted(fields_read(function, parameter.name))
+    if entries_read(function, parameter) or any(hasattr(torch.Tensor, name) for name in read):
+        return []
+    return [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in read]
+
+
 def weights_read(function: Callable[..., Any], parameter: inspect.Parameter) -> list[inspect.Parameter]:
-    """The entries of a dictionary, or the fields of an object that is no tensor, which a function reads."""
-    fields = {
-        node.attr: inspect.Parameter(node.attr, inspect.Parameter.KEYWORD_ONLY)
-        for node in ast.walk(_constructor(function))
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == parameter.name
-    }
-    held = [field for name, field in fields.items() if not hasattr(torch.Tensor, name)]
-    return entries_read(function, parameter) or (held if len(held) == len(fields) else [])
+    """The entries of a dictionary, or the fields of an object, in which a function is handed its weights."""
+    return entries_read(function, parameter) or fields_held(function, parameter)
 
 
 def _plain(entries: object) -> list[tuple[str, object]]:
@@ -144,7 +146,7 @@ def _constructor(target: Callable[..., Any]) -> ast.AST:
 
 
 def fields_read(target: Callable[..., Any], argument: str) -> set[str]:
-    """The fields of a configuration that a constructor reads."""
+    """The fields that a constructor or a function reads of an argument."""
     return {
         node.attr
         for node in ast.walk(_constructor(target))

@@ -14,11 +14,11 @@ from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.tensors import make
 from attncheck.targets.adapter import MEMORY, Interface, first_tensor, signature_of
 from attncheck.targets.configuring import configuration
+from attncheck.targets.entries import by_usual_names
 from attncheck.targets.found import STACKED, Argument, Found, value_of
 from attncheck.targets.gating import completed
 from attncheck.targets.layers import statistics
 from attncheck.targets.layouts import layout
-from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement, form_within, require_places
 from attncheck.targets.rates import stilled
 from attnref import Mechanism
@@ -279,16 +279,6 @@ def _versions(arguments: Mapping[str, Any]) -> dict[str, int]:
     if torch.compiler.is_compiling():
         return {}
     return {n: t._version for n, t in arguments.items() if isinstance(t, Tensor) and not t.is_inference()}
-
-
-def by_usual_names(names: list[str], tensors: list[Tensor]) -> dict[str, Tensor]:
-    """A dictionary that holds each tensor under every name it usually goes by."""
-    alias = {"queries": "q", "keys": "k", "values": "v", "y": "kv"}
-    return {
-        usual: tensor
-        for name, tensor in zip(names, tensors, strict=True)
-        for usual in (name, *INPUTS.get(alias.get(name, name), ()))
-    }
 
 
 def picked(result: Any, place: str, built: Any) -> Any:

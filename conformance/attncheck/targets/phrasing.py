@@ -8,11 +8,11 @@ from pathlib import Path
 from attncheck.model.case import Scalar
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import signature_of
+from attncheck.targets.entries import by_usual_names
 from attncheck.targets.found import DICTIONARY, NAMESPACE, STACKED, Argument, Found, value_of
 from attncheck.targets.gating import completed_text
 from attncheck.targets.layouts import COORDINATES, layout
 from attncheck.targets.masks import MaskForm
-from attncheck.targets.names import INPUTS
 from attncheck.targets.placing import Placement, moved
 from attncheck.targets.rephrasing import as_source, is_rephrased
 
@@ -23,8 +23,8 @@ _CHUNKS = {
     "(h d) i -> h d i": "chunk({})[i]",
     "(h d) i -> h i d": "chunk({})[i].T",
     "o (h d) -> h o d": "chunk({}, 1)[i]",
+    "o (h d) -> h d o": "chunk({}, 1)[i].T",
 }
-_ALIASES = {"queries": "q", "keys": "k", "values": "v", "y": "kv"}
 
 
 def import_of(target: str, found: Found) -> tuple[list[str], list[str], str]:
@@ -137,9 +137,7 @@ def rows_of(found: Found) -> str:
 
 
 def _dictionary(names: list[str], parts: list[str], keys: tuple[str, ...]) -> str:
-    usual = {
-        u: p for n, p in zip(names, parts, strict=True) for u in (n, *INPUTS.get(_ALIASES.get(n, n), ()))
-    }
+    usual = by_usual_names(names, parts)
     read = {u: p for u, p in usual.items() if u in keys} or usual
     return "{" + ", ".join(f'"{u}": {p}' for u, p in read.items()) + "}"
 
