@@ -7,7 +7,7 @@ from typing import Any
 
 from attncheck.model import installed
 from attncheck.model.errors import NoAdapterError, UsageError
-from attncheck.shapes.catalogue import BY_ID, mechanisms
+from attncheck.shapes.catalogue import BY_ID
 from attncheck.targets.adapter import Adapter
 from attncheck.targets.discover import discover
 from attncheck.targets.found import Found
@@ -27,6 +27,8 @@ from attncheck.targets.written import written_adapter
 from attnref import Mechanism
 
 Tell = Callable[[Mapping[str, object]], None]
+# So little more speaks for one mechanism than for another that a person is asked.
+_TIE = 0.5
 
 
 def find(target: str, mechanism: str | None, init: Mapping[str, str], progress: Tell) -> dict[str, object]:
@@ -83,7 +85,7 @@ def _found_over(
     except NoAdapterError as error:
         refused = error
     verified = found is not None and found.certainty == "verified"
-    likely = mechanism or likely_mechanisms(reached, name)[0].id
+    likely = mechanism or next(iter(likely_mechanisms(reached, name)))
     if framework == "jax" and not verified and likely == "scaled_dot_product":
         found = with_equal_widths(reached, name, BY_ID[likely]) or found
     if found is None:
@@ -96,27 +98,37 @@ def _found_for(
 ) -> Found:
     if mechanism is not None:
         return _as_told(target, BY_ID[mechanism], init, progress)
+    return _recognised(target, name, init, progress)
+
+
+def _recognised(target: Any, name: str, init: Mapping[str, str], progress: Tell) -> Found:
+    """The adapter as the mechanism that it agrees with, of the likely ones, or else as the likeliest that it fits."""
     likely = likely_mechanisms(target, name)
-    candidates: list[Found] = []
-    for each in likely:
-        progress({"stage": f"trying it as {each.id}"})
+    fitting: list[tuple[float, Found]] = []
+    for mechanism, likelihood in likely.items():
+        progress({"stage": f"trying it as {mechanism}"})
         try:
-            found = _discovered(target, each, init, lambda s: progress({"stage": s}))
+            found = _discovered(target, BY_ID[mechanism], init, lambda s: progress({"stage": s}))
         except NoAdapterError:
             continue
         if found.certainty == "verified":
             return found
-        candidates.append(found)
-    if not candidates:
-        listed = ", ".join(m.id for m in likely or mechanisms())
+        fitting.append((likelihood, found))
+    if not fitting:
         raise NoAdapterError(
-            f"{name} fits no mechanism that its name or arguments suggest ({listed}); name one with --mechanism"
+            f"{name} fits no mechanism that its name, code or arguments suggest ({', '.join(likely)}); "
+            f"name one with --mechanism"
         )
-    if len(candidates) > 1 and candidates[0].certainty == candidates[1].certainty == "guessed":
-        raise UsageError(
-            f"{name} could be {candidates[0].mechanism} or {candidates[1].mechanism}; say which with --mechanism"
-        )
-    return candidates[0]
+    (first, found), *others = fitting
+    close = [
+        o.mechanism
+        for likelihood, o in others
+        if first - likelihood < _TIE and o.certainty == found.certainty
+    ]
+    if close:
+        raise UsageError(f"{name} could be {found.mechanism} or {close[0]}; say which with --mechanism")
+    note = f"taken for {found.mechanism} by its name and code; --mechanism says otherwise"
+    return replace(found, notes=(note, *found.notes))
 
 
 def _discovered(

@@ -1,63 +1,82 @@
-"""Which mechanism a target may be, by its name and by what it takes."""
+"""Which mechanism a target may be: by its name, by what its code speaks of, and by what it takes."""
 
+import functools
+import inspect
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from attncheck.shapes.catalogue import BY_ID, mechanisms
+from attncheck.shapes.catalogue import mechanisms
 from attncheck.targets.making import is_constructor, makes
 from attncheck.targets.parameters import parameters_of
-from attnref import Mechanism
+from attncheck.targets.signs import SIGNS, Signs
 
-# Words in a target's name that speak for a mechanism, all of one pattern in lower case.
-_WORDS: Mapping[str, str] = {
-    "scaled_dot_product": r"scaled_?dot|sdpa|flash|attend$|ring_?attention|dot_product_attention",
-    "masked_softmax": r"masked_?softmax",
-    "dot_product": r"^dot_?product",
-    "additive": r"additive|bahdanau|concat_?attention",
-    "kernel_regression": r"kernel_?regression|nadaraya|watson",
-    "multi_head": r"multi_?head|^mha|self_?attention|^attention$|attn$|attention$",
-    "cross": r"cross",
-    "relative_position": r"relative|window_?attention|swin",
-    "squeeze_excitation": r"squeeze|^se$|^se_|selayer|seblock|semodule|senet|se_?attention|excit",
-    "cbam_channel": r"channel_?(attention|gate|attn)|cbam_?channel",
-    "cbam_spatial": r"spatial_?(attention|gate|attn)|cbam_?spatial",
-    "cbam_block": r"cbam|cbatten",
-    "selective_kernel": r"selective|^sk|skconv|ske",
-    "spatial_self": r"sagan|self_?attn|self_?attention(2d)?$|self_?attn_?spatial|spatial_?self|pam",
-    "channel_self": r"self_?attn_?channel|cam_?module|^cam$|channel_?self",
-    "non_local": r"non_?local",
-    "attention_pool": r"attention_?pool|attn_?pool",
-    "modified_resnet": r"resnet",
-    "criss_cross": r"criss|ccnet|ccattention",
-}  # fmt: skip
+# What a name is worth that names one mechanism, a name that may be several's, and code that shows every sign.
+_NAMED, _HINTED, _WRITTEN = 5.0, 2.0, 4.0
+# What it costs to take more or fewer inputs, and to have no room for weights that a mechanism has.
+_OTHER_INPUTS, _NO_WEIGHTS = 3.0, 1.5
+# A plain function with more arguments than these may well be handed weights.
+_INPUTS = 3
+# What is so much less likely than the likeliest is not tried.
+_FAR = 4.5
+_MOST = 5
+# What is tried where nothing speaks for anything.
+_USUAL = ("multi_head", "cross")
 
 
-def likely_mechanisms(target: Any, name: str) -> list[Mechanism]:
-    """Mechanisms that the name suggests, the longest match first, then those its arguments fit."""
-    word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.rpartition(":")[2].rpartition(".")[2]).lower()
-    scored = []
+def likely_mechanisms(target: Any, name: str) -> dict[str, float]:
+    """Ids of mechanisms that a target may be, the likeliest first, each with how much speaks for it."""
+    words, code, inputs = _words(name), _code(target), _inputs(target)
+    learns = is_constructor(target) or isinstance(target, nn.Module)
+    found: dict[str, float] = {}
     for mechanism in mechanisms():
-        match = re.search(_WORDS.get(mechanism.id) or mechanism.id.replace("_", "_?"), word)
-        if match:
-            scored.append((-len(match.group()), mechanism))
-    suggested = [m for _, m in sorted(scored, key=lambda pair: pair[0])]
-    if "heads" in word or _counts(target) >= 3:
-        suggested += [m for m in (BY_ID["multi_head"], BY_ID["scaled_dot_product"]) if m not in suggested]
-    found = suggested or [BY_ID["multi_head"], BY_ID["cross"]]
-    # A plain function has nothing to hold weights in.
-    return found if _may_learn(target) else sorted(found, key=lambda m: m.module is not None)
+        signs = SIGNS.get(mechanism.id) or Signs(mechanism.id.replace("_", "_?"), "^$", ())
+        found[mechanism.id] = _spoken(signs, words, code)
+        if inputs is not None:
+            found[mechanism.id] -= _in_the_way(signs, inputs, learns, mechanism.module is not None)
+    order = sorted(found, key=lambda m: -found[m])[:_MOST]
+    least = max(0.0, found[order[0]] - _FAR)
+    return {m: found[m] for m in order if found[m] > least} or dict.fromkeys(_USUAL, 0.0)
 
 
-def _may_learn(target: Any) -> bool:
-    return is_constructor(target) or isinstance(target, nn.Module)
+def _words(name: str) -> str:
+    """The last part of a dotted name in lower case, its words parted by underscores."""
+    last = name.rpartition(":")[2].rpartition(".")[2]
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", last).lower()
 
 
-def _counts(target: Any) -> int:
+def _code(target: Any) -> str:
+    """What stands in a target's source, in lower case; nothing where it cannot be read."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    readable = makes(target) or target
+    if not (inspect.isclass(readable) or inspect.isroutine(readable)):
+        readable = type(readable)
+    try:
+        return inspect.getsource(inspect.unwrap(readable)).lower()
+    except (OSError, TypeError):
+        return ""
+
+
+def _inputs(target: Any) -> int | None:
+    """How many arguments without a default a call takes; None if that cannot be told."""
     function = getattr(makes(target) or target, "forward", target)
     try:
         return len([p for p in parameters_of(function) if p.name != "self" and p.default is p.empty])
     except TypeError:
-        return 0
+        return None
+
+
+def _spoken(signs: Signs, words: str, code: str) -> float:
+    """What speaks for a mechanism: the name, and more than in proportion the signs in the code."""
+    named = _NAMED if re.search(signs.name, words) else _HINTED if re.search(signs.hint, words) else 0.0
+    shown = [re.search(sign, code, re.DOTALL) is not None for sign in signs.code]
+    return named + (_WRITTEN * signs.weight * (sum(shown) / len(shown)) ** 2 if shown else 0.0)
+
+
+def _in_the_way(signs: Signs, inputs: int, learns: bool, has_weights: bool) -> float:
+    """What speaks against a mechanism: it takes another number of inputs, or has weights of its own."""
+    least, most = signs.inputs
+    against = 0.0 if least <= inputs and (inputs <= most or not learns) else _OTHER_INPUTS
+    return against + (_NO_WEIGHTS if has_weights and not learns and inputs <= _INPUTS else 0.0)

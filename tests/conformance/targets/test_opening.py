@@ -8,7 +8,6 @@ from attncheck.model.errors import NoAdapterError, UsageError
 from attncheck.targets import opening
 from attncheck.targets.found import Found
 from attncheck.targets.opening import find, find_for
-from attnref.catalogue import BY_ID
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -58,13 +57,31 @@ def guessed(target: object, mechanism: object, **_: object) -> Found:
 
 def test_what_is_too_close_to_call_is_a_question_with_both_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "discover", guessed)
-    both = [BY_ID["spatial_self"], BY_ID["channel_self"]]
+    both = {"spatial_self": 3.0, "channel_self": 2.75}
     monkeypatch.setattr(opening, "likely_mechanisms", lambda *_: both)
 
     with pytest.raises(
         UsageError, match="Block could be spatial_self or channel_self; say which with --mech"
     ):
         find_for(CrossWithOutput, "Block", None, {}, silent)
+
+
+def test_what_agrees_with_nothing_is_taken_for_the_likeliest_and_the_report_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(opening, "discover", guessed)
+    monkeypatch.setattr(opening, "likely_mechanisms", lambda *_: {"channel_self": 3.0, "spatial_self": 1.0})
+
+    found = find_for(CrossWithOutput, "Block", None, {}, silent)
+
+    assert found.mechanism == "channel_self"
+    assert found.notes == ("taken for channel_self by its name and code; --mechanism says otherwise",)
+
+
+def test_what_agrees_with_a_less_likely_mechanism_is_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "likely_mechanisms", lambda *_: {"additive": 9.0, "scaled_dot_product": 1.0})
+
+    assert find_for(attend, "attend", None, {}, silent).mechanism == "scaled_dot_product"
 
 
 def refused(target: object, mechanism: object, **_: object) -> Found:
