@@ -173,7 +173,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="judge package.module:Name or file.py:Name, one item a check; without paths, nothing else",
     )  # fmt: skip
     for name, metavar, text in (
-        ("mechanism", "ID", "what the target should be (default: guessed)"),
+        ("mechanism", "ID", "what the target should be (default: told by its name and code)"),
         ("adapter", "FILE.py:NAME", "an adapter written by hand (default: found out)"),
         ("known", "FILE", "findings that are known, with reasons (default: none)"),
     ):

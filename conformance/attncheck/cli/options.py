@@ -38,7 +38,7 @@ mechanism_option = click.option(
     "--mechanism",
     "-m",
     metavar="ID",
-    help="What it should be (attncheck list mechanisms).  [default: guessed]",
+    help="What it should be (attncheck list mechanisms).  [default: told by its name and code]",
 )
 init_option = click.option(
     "--init",
