@@ -56,7 +56,7 @@ def with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
     ranked: list[tuple[float, int, Found]] = []
     for index, form in enumerate(candidates):
         tried = _masked(found, form)
-        trial = _try_mask(tried, target, mechanism, form)
+        trial = try_mask(tried, target, mechanism, form)
         if trial is None or not trial.ran:
             continue
         if agrees(trial.gap):
@@ -135,7 +135,7 @@ def _of_every_head(found: Found, form: MaskForm, target: Any, mechanism: Mechani
     if form.axes != ("batch", "1", "q_len", "kv_len") or documented_ranks(target, form.argument):
         return form
     wider = replace(form, axes=("batch", "heads", "q_len", "kv_len"))
-    trial = _try_mask(_masked(found, wider), target, mechanism, wider)
+    trial = try_mask(_masked(found, wider), target, mechanism, wider)
     return wider if trial is not None and trial.ran else form
 
 
@@ -144,7 +144,7 @@ def _of_every_sample(found: Found, form: MaskForm, target: Any, mechanism: Mecha
     if form.axes != ("q_len", "kv_len"):
         return form
     wider = replace(form, axes=("batch", "q_len", "kv_len"))
-    trial = _try_mask(_masked(found, wider), target, mechanism, wider)
+    trial = try_mask(_masked(found, wider), target, mechanism, wider)
     return wider if trial is not None and trial.ran else form
 
 
@@ -253,7 +253,8 @@ def _length_forms(argument: str, role: str) -> Iterator[MaskForm]:
             yield MaskForm(argument, role, axes, polarity)
 
 
-def _try_mask(found: Found, target: Any, mechanism: Mechanism, form: MaskForm) -> Try | None:
+def try_mask(found: Found, target: Any, mechanism: Mechanism, form: MaskForm) -> Try | None:
+    """What comes of handing over a mask in a form; None if there is no case for it."""
     masking = "padding_mask" if form.maskings or form.role == "valid_lens" else "random_mask"
     causal = bool(found.fixed.get("causal"))
     case = first_case(found, mechanism, masking="padding_mask" if causal else masking)
@@ -287,7 +288,7 @@ def with_bias(found: Found, target: Any, mechanism: Mechanism) -> Found:
     if own is None and found.mask is not None:
         hiding = replace(tried, mask=replace(found.mask, polarity="additive"))
         torch_like = {"attn_mask", "is_causal"} <= {p.name for p in parameters_of(function_of(target))}
-        trial = _try_mask(hiding, target, mechanism, hiding.mask) if hiding.mask else None
+        trial = try_mask(hiding, target, mechanism, hiding.mask) if hiding.mask else None
         if not torch_like and (trial is None or not agrees(trial.gap)):
             return found
     coincident = case_for(tried, mechanism, COINCIDENT, options={"bias": True})

@@ -19,10 +19,12 @@ from attncheck.targets.frameworks.tying import with_equal_widths
 from attncheck.targets.handing import found_owning, with_width
 from attncheck.targets.layouts import single_axes
 from attncheck.targets.loading import load
+from attncheck.targets.masking import try_mask, unused
+from attncheck.targets.names import is_mask
 from attncheck.targets.projecting import found_projecting, reached
 from attncheck.targets.pruning import pruned
 from attncheck.targets.recognising import likely_mechanisms
-from attncheck.targets.trying import runs
+from attncheck.targets.trying import agrees, runs
 from attncheck.targets.written import written_adapter
 from attnref import Mechanism
 
@@ -111,9 +113,12 @@ def _recognised(target: Any, name: str, init: Mapping[str, str], progress: Tell)
             found = _discovered(target, BY_ID[mechanism], init, lambda s: progress({"stage": s}))
         except NoAdapterError:
             continue
-        if found.certainty == "verified":
+        if found.certainty == "verified" and _agrees_masked(found, reached(target, found)):
             return found
         fitting.append((likelihood, found))
+    agreeing = [found for _, found in fitting if found.certainty == "verified"]
+    if agreeing:
+        return agreeing[0]
     if not fitting:
         raise NoAdapterError(
             f"{name} fits no mechanism that its name, code or arguments suggest ({', '.join(likely)}); "
@@ -129,6 +134,14 @@ def _recognised(target: Any, name: str, init: Mapping[str, str], progress: Tell)
         raise UsageError(f"{name} could be {found.mechanism} or {close[0]}; say which with --mechanism")
     note = f"taken for {found.mechanism} by its name and code; --mechanism says otherwise"
     return replace(found, notes=(note, *found.notes))
+
+
+def _agrees_masked(found: Found, target: Any) -> bool:
+    """Whether it agrees with a mask, too, if it takes one: that tells mechanisms apart that compute the same."""
+    if found.mask is None:
+        return not any(is_mask(parameter.name) for parameter in unused(found, target))
+    trial = try_mask(found, target, BY_ID[found.mechanism], found.mask)
+    return trial is not None and trial.ran and agrees(trial.gap)
 
 
 def _discovered(

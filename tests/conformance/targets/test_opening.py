@@ -84,6 +84,24 @@ def test_what_agrees_with_a_less_likely_mechanism_is_that(monkeypatch: pytest.Mo
     assert find_for(attend, "attend", None, {}, silent).mechanism == "scaled_dot_product"
 
 
+def attend_by_lengths(q: Tensor, k: Tensor, v: Tensor, valid_lens: Tensor | None = None) -> Tensor:
+    """With any leading axes, as long as there is no mask."""
+    logits = q @ k.mT * q.shape[-1] ** -0.5
+    if valid_lens is not None:
+        hidden = torch.arange(k.shape[1]) >= valid_lens[:, None]
+        logits = logits.masked_fill(hidden[:, None], -torch.inf)
+    return logits.softmax(-1) @ v
+
+
+def test_what_agrees_with_two_mechanisms_is_the_one_whose_masks_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    likely = {"scaled_dot_product": 1.0, "dot_product": 1.0}
+    monkeypatch.setattr(opening, "likely_mechanisms", lambda *_: likely)
+
+    assert find_for(attend_by_lengths, "attend", None, {}, silent).mechanism == "dot_product"
+
+
 def refused(target: object, mechanism: object, **_: object) -> Found:
     raise NoAdapterError("nothing worked")
 
