@@ -4,15 +4,7 @@ import re
 from collections.abc import Mapping
 
 # Heads of keys and values, where each may serve several heads of queries.
-KV_HEADS = (
-    "num_kv_heads",
-    "n_kv_heads",
-    "kv_heads",
-    "num_key_value_heads",
-    "n_kv_head",
-    "num_kv",
-    "kv_n_heads",
-)
+KV_HEADS = ("num_kv_heads", "n_kv_heads", "kv_heads", "num_key_value_heads", "n_kv_head", "num_kv", "kv_n_heads")  # fmt: skip
 
 # Lengths, sides and factors that a constructor may want, and layers and configurations it is given.
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
@@ -48,20 +40,8 @@ BLOCKS = re.compile("block|layer|depth|repeat|stage")
 HEAD_WIDTHS = ("num_heads_channels", "num_head_channels", "head_channels", "channels_per_head", "head_dim", "dim_head",
                "dim_per_head", "head_size", "size_per_head", "head_width", "per_head_dim", "d_head",
                "attention_head_dim")  # fmt: skip
-CONFIGS = (
-    "config",
-    "spec",
-    "cfg",
-    "args",
-    "conf",
-    "params",
-    "opt",
-    "hparams",
-    "configuration",
-    "c",
-    "settings",
-    "options",
-)
+CONFIGS = ("config", "spec", "cfg", "args", "conf", "params", "opt", "hparams", "configuration", "c", "settings",
+           "options")  # fmt: skip
 # Arguments of constructors that go by other names than the reference's options.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "bias": ("use_bias", "with_bias", "add_bias", "fc_bias", "conv_bias", "has_bias", "biases"),
@@ -160,6 +140,8 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "width_per_stage", "stage_width", "ch", "c", "base_ch", "stem_ch"): ("hidden",),
 }  # fmt: skip
 
+# What a width may be called that goes in or comes out.
+_WIDE = "width|channels?|planes?|chans?|maps?|filters?|feats?|features?|ch"
 # Parts of longer names that tell a role.
 _SPEAKING: Mapping[str, str] = {
     "q": r"quer|decoder|target",
@@ -194,19 +176,8 @@ MASKS = ("mask", "attn_mask", "attention_mask", "key_padding_mask", "valid_lens"
          "seq_lens", "seq_lengths", "pad", "ignore", "n_visible", "n_keys",
          "kv_lens", "key_lengths", "key_lens", "n_valid", "keep_mask", "blocked", "memory_mask",
          "encoder_mask", "encoder_attention_mask", "tgt_mask", "causal_mask", "memory_key_padding_mask", "m", "bias")  # fmt: skip
-BIASES = (
-    "bias",
-    "attn_bias",
-    "attention_bias",
-    "rel_bias",
-    "relative_bias",
-    "logits_bias",
-    "position_bias",
-    "logit_bias",
-    "additive_bias",
-    "score_bias",
-    "rel_pos_bias",
-)
+BIASES = ("bias", "attn_bias", "attention_bias", "rel_bias", "relative_bias", "logits_bias", "position_bias",
+          "logit_bias", "additive_bias", "score_bias", "rel_pos_bias")  # fmt: skip
 CAUSAL = ("causal", "is_causal", "use_causal_mask", "autoregressive", "masked", "is_decoder", "use_causal", "decoder",
           "unidirectional", "look_ahead", "causal_mask", "causal_attention", "mask_future")  # fmt: skip
 # Names that as often mean something else, such as a cache of keys.
@@ -215,16 +186,8 @@ NEED_WEIGHTS = ("need_weights", "return_attention", "output_attentions", "return
                 "return_attention_scores", "return_attn_weights", "with_weights", "get_weights", "need_attn",
                 "return_attention_weights", "output_attention", "return_probs", "return_scores", "give_weights")  # fmt: skip
 SCALE = ("scale", "softmax_scale", "sm_scale", "scale_factor", "scaling", "qk_scale", "temperature_inv")
-SOFT_CAP = (
-    "soft_cap",
-    "softcap",
-    "logits_soft_cap",
-    "logit_cap",
-    "attn_logit_softcapping",
-    "cap",
-    "ceiling",
-    "softcapping",
-)
+SOFT_CAP = ("soft_cap", "softcap", "logits_soft_cap", "logit_cap", "attn_logit_softcapping", "cap", "ceiling",
+            "softcapping")  # fmt: skip
 
 # Words in a layer's name that tell its role, the most telling first.
 LAYERS: Mapping[str, str] = {
@@ -248,8 +211,20 @@ LAYERS: Mapping[str, str] = {
 def axes_for(argument: str) -> tuple[str, ...]:
     """Axes that a constructor argument of this name may mean, the likeliest first."""
     name = argument.lower().strip("_")
+    told = _told_by_parts(name)
     found = [axis for names, axes in ARGUMENTS.items() if name in names for axis in axes]
+    if not found and told != name:
+        return axes_for(told)
     return tuple(dict.fromkeys(found))
+
+
+def _told_by_parts(name: str) -> str:
+    """The usual name of what a longer one speaks of, or the name itself: `width_in`, `gate_hidden`."""
+    side = re.fullmatch(rf"(?:{_WIDE})_(in|out)|(in|out)_(?:{_WIDE})", name)
+    if side is not None:
+        return f"{side[1] or side[2]}_channels"
+    end = re.search(r"_(hidden|kernel|kernel_size|reduction)$", name)
+    return end[1] if end is not None else name
 
 
 def roles_for(argument: str) -> tuple[str, ...]:

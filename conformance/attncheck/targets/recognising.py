@@ -11,6 +11,7 @@ from attncheck.shapes.catalogue import mechanisms
 from attncheck.targets.making import is_constructor, makes
 from attncheck.targets.parameters import parameters_of
 from attncheck.targets.signs import SIGNS, Signs
+from attncheck.targets.tapping import function_of
 
 # What a name is worth that names one mechanism, a name that may be several's, and code that shows every sign.
 _NAMED, _HINTED, _WRITTEN = 5.0, 2.0, 4.0
@@ -61,9 +62,8 @@ def _code(target: Any) -> str:
 
 def _inputs(target: Any) -> int | None:
     """How many arguments without a default a call takes; None if that cannot be told."""
-    function = getattr(makes(target) or target, "forward", target)
     try:
-        return len([p for p in parameters_of(function) if p.name != "self" and p.default is p.empty])
+        return len([p for p in parameters_of(function_of(target)) if p.name != "self" and p.default is p.empty])
     except TypeError:
         return None
 

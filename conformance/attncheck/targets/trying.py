@@ -48,8 +48,8 @@ SIZE_SETS: tuple[Mapping[str, int], ...] = (
 )
 # Other sizes, to see that a guess was not right by luck.
 _SECOND = {"batch": 3, "heads": 2, "q_len": 4, "kv_len": 6, "head_dim": 5, "v_dim": 7, "model_dim": 10, "query_size": 11,
-           "key_size": 9, "value_size": 14, "channels": 16, "height": 6, "width": 4, "length": 8, "tokens": 4, "kernel": 5,
-           "gate_kernel": 7, "reduction": 4, "stride": 2}  # fmt: skip
+           "key_size": 9, "value_size": 14, "channels": 16, "out_channels": 20, "height": 6, "width": 4, "length": 8,
+           "tokens": 4, "kernel": 5, "gate_kernel": 7, "reduction": 4, "stride": 2}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,21 @@ def test_case_and_underscores_at_the_ends_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
+    ("longer", "usual"),
+    [
+        ("width_in", "in_channels"), ("out_maps", "out_channels"), ("gate_hidden", "hidden"),
+        ("spatial_kernel_size", "kernel_size"), ("se_reduction", "reduction"),
+    ],
+)  # fmt: skip
+def test_a_longer_name_is_told_by_its_parts(longer: str, usual: str) -> None:
+    assert axes_for(longer) == axes_for(usual) != ()
+
+
+def test_a_name_of_other_parts_tells_no_size() -> None:
+    assert axes_for("chunk_width") == axes_for("hidden_act") == ()
+
+
+@pytest.mark.parametrize(
     "name", ["attention_dropout", "projection_dropout", "att_drop", "proj_drop", "drop_rate"]
 )
 def test_a_rate_of_dropout_is_known_by_a_part_of_its_name(name: str) -> None:

@@ -68,6 +68,16 @@ class ChannelGateAttention(nn.Module):
         return x * torch.sigmoid(gate)[..., None, None]
 
 
+class Callable:
+    """No module, so that its call is not called forward."""
+
+    def __init__(self, keep_weights: bool = False) -> None:
+        self.keep_weights = keep_weights
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return softly(q, k, v)
+
+
 def softly(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, -1) @ v
 
@@ -117,6 +127,10 @@ def test_a_name_of_many_is_told_by_the_code(target: object, mechanism: str) -> N
 
 def test_a_function_of_three_tensors_is_tried_before_all_as_what_has_no_weights() -> None:
     assert first(softly, "my_file.py:softly") in ("scaled_dot_product", "dot_product")
+
+
+def test_an_object_that_is_called_takes_what_its_call_takes() -> None:
+    assert "scaled_dot_product" in likely_mechanisms(Callable, "my_file.py:MeteredAttention")
 
 
 def test_who_takes_one_input_is_nobody_that_needs_three() -> None:
