@@ -1,6 +1,6 @@
 """Gradients: the reference's values, none missing, none leaking from sample to sample."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -211,6 +211,30 @@ def dead_rows_leave_gradients_finite(subject: Subject, case: Case) -> Trial:
         return refused(subject, answer)
     if not bool(answer.out.isfinite().all()):
         return NotJudged("the row itself gives NaN, which is a convention")
+    return _finite(answer, names)
+
+
+@check(
+    "gradient",
+    "zeros and what coincides spoil no gradient",
+    applies=needs_weights,
+    share=0.15,
+    rank=52,
+)
+def zeros_leave_gradients_finite(subject: Subject, case: Case) -> Trial:
+    """Where inputs are zero, and so equal to each other, all gradients are finite, as after a root they are not."""
+    ask = subject.ask(case)
+    names = differentiable(subject)
+    for name in names:
+        ask = ask.edit(name, "zero")
+    names += learned(subject, ask)
+    (answer,) = yield [replace(ask, gradients=names)]
+    if not bool(answer.out.isfinite().all()):
+        return NotJudged("the values are not finite, which another check reports")
+    return _finite(answer, names)
+
+
+def _finite(answer: Answer, names: Sequence[str]) -> Judgement:
     for name in names:
         given = answer.tensors.get(f"grad.{name}")
         if given is not None and not bool(given.isfinite().all()):
@@ -225,4 +249,5 @@ CHECKS = (
     trains_like_the_reference,
     gradients_do_not_mix,
     dead_rows_leave_gradients_finite,
+    zeros_leave_gradients_finite,
 )

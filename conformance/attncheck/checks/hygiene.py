@@ -9,6 +9,7 @@ from attncheck.checks.value import with_masks
 from attncheck.model.case import Case
 from attncheck.targets.ask import Ask
 from attncheck.targets.legal import resized
+from attncheck.targets.names import layer_role
 from attncheck.targets.subject import Subject
 
 
@@ -211,6 +212,9 @@ def uses_its_parameters(subject: Subject, case: Case) -> Trial:
     asks = [replace(subject.ask(c), scenario="weighed") for c in (case, masked(subject, case))]
     first, second = yield asks
     idle = [n for n in first.facts["idle"] if n in second.facts["idle"]]  # type: ignore[attr-defined,operator]  # lists of names
+    if subject.laws("ignores_key_bias"):
+        # By law it changes nothing: who leaves it out has noticed.
+        idle = [n for n in idle if not (n.endswith("bias") and layer_role(n) == "key")]
     if not idle:
         return None
     return Mismatch(

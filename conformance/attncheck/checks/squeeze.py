@@ -5,6 +5,7 @@ from dataclasses import replace
 from attncheck.checks.check import Mismatch, NotJudged, Trial, check
 from attncheck.checks.gates import gate
 from attncheck.model.case import Case
+from attncheck.model.errors import NoUnitError
 from attncheck.model.recipe import Recipe
 from attncheck.strategies.tensors import make
 from attncheck.targets.subject import Subject
@@ -40,6 +41,8 @@ def gate_keeps_a_unit(subject: Subject, case: Case) -> Trial:
     inputs = [*some, *(recipe.edit("scale", None, -1.0) for recipe in some)]
     plain = replace(ask, names=names, parameters={}, options={})
     answers = yield [replace(plain, inputs={"x": recipe}) for recipe in inputs]
+    if any(answer.trouble is not None and answer.trouble.kind == NoUnitError.__name__ for answer in answers):
+        return NotJudged("the target is told the width itself, not a ratio")
     if any(answer.trouble is not None for answer in answers):
         return None
     if any(tuple(answer.out.shape) != shape for answer in answers):

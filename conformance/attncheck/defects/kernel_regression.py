@@ -38,6 +38,10 @@ class PlainKernelRegression(KernelRegression):
         return (weights * values).sum(-1)
 
 
+def _rooted(distances: Tensor) -> Tensor:
+    return (distances**2).sqrt()
+
+
 def _squared(self: Any, distances: Tensor) -> Tensor:
     # What is not divided by a row's sum would keep the shift by the nearest key.
     return -(distances**2) / 2
@@ -83,6 +87,9 @@ DEFECTS: tuple[Defect, ...] = made_in("kernel_regression", (
     Mistake("width_without_gradient", "The width is detached and cannot be learned.",
         ("facebookresearch/xformers#636",), "kv_len > 1", "gradient",
         {"widened": lambda self, d: d * self.inverse_width.detach()}),
+    Mistake("root_of_the_distance",
+        "The distance is a root that is squared again, and a root has no gradient at zero; square at once.",
+        ("pytorch/pytorch#2421",), "always", "gradient", {"distances": lambda self, q, k: _rooted(q.unsqueeze(1) - k)}),
     Mistake("values_of_the_first_query", "Where each query has values of its own, all get the first one's.",
         ("errata 4.3",), "q_len > 1", "value",
         {"sources": lambda self, keys, values: values[0] if values.dim() == 2 else values}),

@@ -7,3 +7,7 @@ class UsageError(ValueError):
 
 class NoAdapterError(LookupError):
     """It was not found out how to build or call the target; the command line exits with 3."""
+
+
+class NoUnitError(ValueError):
+    """A target that is told a width, not a ratio, would be asked for a width of nothing."""

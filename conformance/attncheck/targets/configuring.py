@@ -105,10 +105,21 @@ def entries_read(target: Callable[..., Any], parameter: inspect.Parameter) -> li
                 if ast.unparse(whole) in names:
                     default = rest[0].value if rest and isinstance(rest[0], ast.Constant) else None
                     found.setdefault(key, default)
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return [
-        inspect.Parameter(key, kind, default=default) for key, default in found.items() if key.isidentifier()
-    ]
+    return [_Entry(key, default) for key, default in found.items() if key.isidentifier()]
+
+
+class _Entry(inspect.Parameter):
+    """An entry of a dictionary: its name may be a word that no argument can have, such as `in`."""
+
+    __slots__ = ("_entry",)
+
+    def __init__(self, name: str, default: object) -> None:
+        super().__init__("entry", inspect.Parameter.KEYWORD_ONLY, default=default)
+        self._entry = name
+
+    @property
+    def name(self) -> str:
+        return self._entry
 
 
 def fields_held(function: Callable[..., Any], parameter: inspect.Parameter) -> list[inspect.Parameter]:

@@ -12,7 +12,7 @@ from attncheck.targets.documentation import documented, waives_causality
 from attncheck.targets.found import Argument, Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.layouts import LAYOUT_OPTIONS
-from attncheck.targets.masking import runs_with, unused, with_bias, with_mask, with_padding
+from attncheck.targets.masking import runs_with, unused, with_bias, with_mask
 from attncheck.targets.names import (
     CAUSAL,
     CONFIGS,
@@ -24,6 +24,7 @@ from attncheck.targets.names import (
     ZERO,
 )
 from attncheck.targets.notes import notes_of
+from attncheck.targets.padding import with_padding
 from attncheck.targets.ranks import with_other_forms
 from attncheck.targets.stilling import with_stilled
 from attncheck.targets.tapping import raw_result

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from attncheck.model.case import Scalar
+from attncheck.model.errors import NoUnitError
 from attncheck.model.recipe import Kind, Recipe
 from attncheck.shapes.catalogue import BY_ID
 from attncheck.strategies.tensors import make
@@ -97,6 +98,9 @@ class FoundAdapter:
             return self.target
         names = {"dropout": 0.0, **names, **found.fixed}
         values = {name: value_of(text, names) for name, text in found.arguments.items()}
+        for name, text in found.arguments.items():
+            if text.endswith("// reduction") and not values[name]:
+                raise NoUnitError(f"{name}=0 leaves no unit, and nobody asks for that")
         if found.config:
             values = {found.config: configuration(self.target, found.made_as)(**values)}
         return stilled(self.target(**values), found.stilled)

@@ -20,7 +20,7 @@ from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.hiding import hides
 from attncheck.targets.masks import MaskForm, forms
-from attncheck.targets.names import BIASES, is_mask, is_padding
+from attncheck.targets.names import BIASES, is_mask
 from attncheck.targets.parameters import parameters_of
 from attncheck.targets.subject import Subject
 from attncheck.targets.tapping import function_of
@@ -36,6 +36,8 @@ from attncheck.targets.trying import (
 )
 from attnref import Mechanism
 
+# What documentation calls the axis of samples.
+_SAMPLES = ("batch", "b", "n", "bs", "bsz", "batch_size")
 # Sizes at which many a mix-up of axes goes unseen.
 COINCIDENT = {"batch": 3, "heads": 3, "q_len": 5, "kv_len": 5}
 
@@ -52,7 +54,7 @@ def runs_with(found: Found, target: Any, mechanism: Mechanism, options: dict[str
 
 def with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
     """The form of mask under which the output is the masked reference's, or the nearest."""
-    candidates = list(_mask_forms(found, target, mechanism))
+    candidates = list(mask_forms(found, target, mechanism))
     ranked: list[tuple[float, int, Found]] = []
     for index, form in enumerate(candidates):
         tried = _masked(found, form)
@@ -83,32 +85,6 @@ def with_mask(found: Found, target: Any, mechanism: Mechanism) -> Found:
     hiding = [r for r in likely if hides(r[2], target, mechanism)]
     _, index, nearest = (hiding or ranked)[0]
     return _with_polarity(nearest, candidates[index])
-
-
-def with_padding(found: Found, target: Any, mechanism: Mechanism) -> Found:
-    """A second argument by name that hides keys from every query: the nearest of its forms. Or the same one."""
-    if found.mask is None or found.mask.maskings or found.mask.role != "mask":
-        return found
-    ranked: list[tuple[float, int, Found]] = []
-    for index, form in enumerate(_mask_forms(found, target, mechanism)):
-        if form.argument == found.mask.argument or not form.maskings or not is_padding(form.argument):
-            continue
-        tried = replace(found, padding=form)
-        case = first_case(tried, mechanism, masking="padding_mask")
-        trial = attempt(tried, target, case) if case is not None else None
-        if trial is not None and trial.ran:
-            ranked.append((round(trial.gap, 6), index, tried))
-    return min(ranked, key=lambda r: r[:2])[2] if ranked else _also_of_samples(found, target, mechanism)
-
-
-def _also_of_samples(found: Found, target: Any, mechanism: Mechanism) -> Found:
-    """The same argument with a row of keys for each sample, if it counts axes and such calls return."""
-    form = found.mask
-    if form is None or form.folded or form.rank < 3 or not tells_ranks_apart(target, form.argument):
-        return found
-    tried = replace(found, padding=replace(form, axes=("batch", "kv_len"), lower=False))
-    case = first_case(tried, mechanism, masking="padding_mask")
-    return tried if case is not None and attempt(tried, target, case).ran else found
 
 
 def _of_documented_rank(candidates: list[MaskForm], form: MaskForm, target: Any) -> MaskForm:
@@ -202,7 +178,7 @@ def _with_rows_of_lengths(found: Found, form: MaskForm, target: Any, mechanism: 
 
 
 def _also_without_heads(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> Found:
-    """The same with masks that lack the heads axis, if they are read as those of samples where sizes differ."""
+    """The same with masks that lack the heads axis, if they are said to be those of samples or read so where sizes differ."""
     case = first_case(found, mechanism, masking="random_mask")
     if form.axes != ("batch", "heads", "q_len", "kv_len") or form.folded or case is None:
         return found
@@ -211,7 +187,10 @@ def _also_without_heads(found: Found, form: MaskForm, target: Any, mechanism: Me
     ask = without_heads(subject, subject.ask(case), case)
     answer = Bench(FoundAdapter(tried, target)).perform(ask)
     fits = answer.trouble is None and agrees(gap_between(answer.out, expected_of(subject, ask)["out"]))
-    return tried if fits else found
+    said = any(
+        len(axes) == 3 and axes[0].lower() in _SAMPLES for axes in documented_shapes(target, form.argument)
+    )
+    return tried if fits or said else found
 
 
 def without_heads(subject: Subject, ask: Ask, case: Case) -> Ask:
@@ -229,7 +208,8 @@ def _with_polarity(found: Found, form: MaskForm) -> Found:
     return replace(found, conventions={**found.conventions, "mask_polarity": form.polarity.replace(" ", "_")})
 
 
-def _mask_forms(found: Found, target: Any, mechanism: Mechanism) -> Iterator[MaskForm]:
+def mask_forms(found: Found, target: Any, mechanism: Mechanism) -> Iterator[MaskForm]:
+    """The forms in which its arguments that may hide keys may take a mask, the likeliest first."""
     signature = signature_of(mechanism)
     roles = [t for t in signature.inputs if t.optional and t.name in ("mask", "valid_lens")]
     taken = [a.name for a in found.call if a.constant]

@@ -66,12 +66,12 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("in_channels", "channels", "channel", "in_planes", "inplanes", "in_dim", "dim", "ch", "c1", "inp", "chan", "chans",
      "in_chs", "in_chans", "chs",
      "in_channel", "input_channels", "num_channels", "n_channels", "c", "n_in", "ni", "nc", "planes", "features",
-     "num_features", "c_in", "cin", "n_ch", "fmaps", "maps", "n_maps", "fmap", "wide", "ins", "nin",
+     "num_features", "c_in", "cin", "in", "n_ch", "fmaps", "maps", "n_maps", "fmap", "wide", "ins", "nin",
      "gate_channels", "input_dim", "embed_dim", "input_dims", "in_ch", "n_feats",
      "chnls", "filters", "nf", "in_features", "width", "feat_channels", "chn", "spacial_dim_c", "embed_dims"):
         ("channels",),
     ("out_channels", "out_dim", "planes", "c2", "oup", "out_planes", "out_channel", "out_ch", "c_out", "cout",
-     "output_channels", "outplanes", "outs", "nout", "n_out", "out_chs", "out_chans"):
+     "output_channels", "out", "outplanes", "outs", "nout", "n_out", "out_chs", "out_chans"):
         ("out_channels", "channels", "reduced", "v_dim", "model_dim"),
     ("num_heads", "heads", "n_head", "n_heads", "h", "head_num", "number_of_heads", "nhead", "nheads",
      "num_attention_heads", "head", "query_heads", "n_attention_heads", "num_head", "attention_heads", "head_count",

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from keyword import iskeyword
 from pathlib import Path
 
 from attncheck.model.case import Scalar
@@ -53,6 +54,8 @@ def construction(found: Found, name: str, numbers: Mapping[str, Scalar] | None =
     arguments = ", ".join(f"{n}={e}" for n, e in texts.items())
     if not found.config:
         return f"{name}({arguments})"
+    if found.made_as == DICTIONARY and any(iskeyword(n) for n in texts):
+        return f"{name}({{{', '.join(f'{n!r}: {e}' for n, e in texts.items())}}})"
     return f"{name}({found.made_as}({arguments}))"
 
 

@@ -63,7 +63,9 @@ def _code(target: Any) -> str:
 def _inputs(target: Any) -> int | None:
     """How many arguments without a default a call takes; None if that cannot be told."""
     try:
-        return len([p for p in parameters_of(function_of(target)) if p.name != "self" and p.default is p.empty])
+        return len(
+            [p for p in parameters_of(function_of(target)) if p.name != "self" and p.default is p.empty]
+        )
     except TypeError:
         return None
 

@@ -42,6 +42,8 @@ CHANGES = [
     ("gradients_do_not_mix", "cross", leaks_between_samples),
     ("dead_rows_leave_gradients_finite", "scaled_dot_product", has_an_infinite_gradient),
     ("dead_rows_leave_gradients_finite", "dot_product", has_an_infinite_gradient),
+    ("zeros_leave_gradients_finite", "kernel_regression", has_an_infinite_gradient),
+    ("zeros_leave_gradients_finite", "squeeze_excitation", has_an_infinite_gradient),
 ]
 
 

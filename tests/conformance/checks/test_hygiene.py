@@ -201,6 +201,19 @@ def test_a_layer_that_has_no_say_is_caught_and_named(verdict):
     assert finding.actual == "query.weight, query.bias have none"
 
 
+def moves_its_key_layer_to_the_queries(call, built, inputs, options):
+    """What the keys' bias adds to a row of logits is one number for all keys, so it is left out."""
+    x, y = inputs["x"], inputs["y"]
+    logits = built.query(x) @ built.key.weight @ y.mT * built.key.weight.shape[0] ** -0.5
+    return {"out": logits.softmax(-1) @ built.value(y)}
+
+
+def test_a_bias_of_keys_that_is_left_out_because_it_cancels_is_no_finding(verdict):
+    found = verdict("uses_its_parameters", "cross", instead=moves_its_key_layer_to_the_queries)
+
+    assert found.outcome == "passed"
+
+
 @pytest.mark.parametrize(("sizes", "outcome"), [({"batch": 2}, "failed"), ({"kv_len": 1}, "skipped")])
 def test_where_a_size_is_one_a_layer_may_have_no_say(verdict, case_of, sizes, outcome):
     given = [case_of("cross", **sizes)]

@@ -55,6 +55,26 @@ def test_a_unit_that_sleeps_for_some_inputs_is_a_unit(seed: int) -> None:
     assert [v.outcome for v in report.verdicts if v.check == "gate_keeps_a_unit"] == ["passed"]
 
 
+class OfAWidth(OneUnit):
+    """Told how many units there are, not how many channels share one."""
+
+    def __init__(self, channels: int, squeeze_dim: int) -> None:
+        super().__init__(channels, 1)
+        self.squeeze = nn.Parameter(torch.randn(squeeze_dim, channels))
+        self.excite = nn.Parameter(torch.randn(channels, squeeze_dim))
+
+
+def test_a_target_that_is_told_the_width_is_not_asked_for_a_width_of_nothing() -> None:
+    request = Request(
+        OfAWidth, "squeeze_excitation", checks=("gate_keeps_a_unit",), seed=3, explain=False, isolate=False
+    )
+
+    (verdict,) = (v for v in run(request).verdicts if v.check == "gate_keeps_a_unit")
+
+    assert verdict.outcome == "skipped"
+    assert "told the width itself" in verdict.reason
+
+
 def test_a_ratio_that_nobody_chooses_is_not_asked_for(subject_of) -> None:
     applies = gate_keeps_a_unit.applies
 

@@ -97,3 +97,16 @@ def test_a_dictionary_is_printed_as_one() -> None:
     )
 
     assert construction(found, "Gate") == "Gate(dict(ratio=reduction))"
+
+
+class OfKeywords(Gate):
+    def __init__(self, spec: dict[str, int]) -> None:
+        super().__init__()
+        self.made(spec["in"], spec.get("ratio", 4))
+
+
+def test_an_entry_may_be_called_by_a_word_that_no_argument_can_have() -> None:
+    found = discover(OfKeywords, BY_ID["squeeze_excitation"])
+
+    assert found.certainty == "verified"
+    assert construction(found, "OfKeywords") == "OfKeywords({'ratio': reduction, 'in': channels})"

@@ -35,6 +35,35 @@ def test_samples_and_heads_in_one_axis_are_the_last_guess_where_no_form_agrees()
     assert not found.mask.folded
 
 
+class NewAxesInFront(nn.Module):
+    """mask: True = may attend, (q_len, kv_len), (batch, q_len, kv_len) or (batch, heads, q_len, kv_len)."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        q, k, v = (
+            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for layer, x in ((self.q, query), (self.k, key), (self.v, value))
+        )
+        logits = q @ k.mT / q.shape[-1] ** 0.5
+        if mask is not None:
+            while mask.dim() < 4:
+                mask = mask[None]
+            logits = logits.masked_fill(~mask, -torch.inf)
+        return self.o((logits.softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
+def test_a_mask_of_samples_that_is_documented_is_asked_for_where_it_fits_the_heads_alone() -> None:
+    report = run(
+        NewAxesInFront, mechanism="multi_head", isolate=False, seed=1, checks=("masks_of_lower_rank_match",)
+    )
+
+    assert not report.conforms
+
+
 class ByHeads(nn.Module):
     """Multi-head attention with heads and samples in one axis, whose mask is one for all samples or one for each."""
 
