@@ -19,6 +19,7 @@ from attncheck.checks.check import (
 )
 from attncheck.checks.comparing import ROUNDINGS, agree
 from attncheck.checks.dead_rows import dead_row_ask, refused
+from attncheck.checks.layers import lacks, on_layers, owned
 from attncheck.checks.masking import masked
 from attncheck.checks.oracle import attempted, expect
 from attncheck.checks.value import with_masks
@@ -27,6 +28,13 @@ from attncheck.strategies.tolerance import ROUNDOFF
 from attncheck.targets.adapter import MEMORY
 from attncheck.targets.ask import Answer, Ask
 from attncheck.targets.subject import Subject
+
+# Laws of layers that are zero at birth, so that a fresh block gives its input.
+_AT_BIRTH = (
+    "zero_gamma_gives_the_input",
+    "zero_output_gives_the_input",
+    "zero_norm_gives_the_rectified_input",
+)
 
 
 def differentiable(subject: Subject) -> tuple[str, ...]:
@@ -234,6 +242,34 @@ def zeros_leave_gradients_finite(subject: Subject, case: Case) -> Trial:
     return _finite(answer, names)
 
 
+def _zero_at_birth(subject: Subject) -> str | None:
+    if any(subject.laws(law) for law in _AT_BIRTH):
+        return None
+    return f"learns_from_zero is no law of {subject.mechanism.id}"
+
+
+@check(
+    "gradient",
+    "what is zero at birth learns",
+    applies=both(_zero_at_birth, needs_weights),
+    share=0.15,
+    rank=52,
+)
+def learns_from_zero(subject: Subject, case: Case) -> Trial:
+    """A factor or last layer of zero lets the input pass, and has the gradient that makes it grow."""
+    stated = [law for name in _AT_BIRTH for law in subject.stated(name, case)]
+    if not stated:
+        return NotJudged("nothing is zero at birth")
+    layers, ask = stated[0].parameters, subject.ask(case)
+    missing = lacks(subject, ask, layers)
+    if missing:
+        return missing
+    mine = {name for layer in layers for name in owned(subject, ask, layer)}
+    names = tuple(name for name in learned(subject, ask) if name in mine)
+    zeroed = on_layers(subject, ask, layers, "zero")
+    return (yield from _same_gradients(subject, replace(zeroed, gradients=names), names))
+
+
 def _finite(answer: Answer, names: Sequence[str]) -> Judgement:
     for name in names:
         given = answer.tensors.get(f"grad.{name}")
@@ -250,4 +286,5 @@ CHECKS = (
     gradients_do_not_mix,
     dead_rows_leave_gradients_finite,
     zeros_leave_gradients_finite,
+    learns_from_zero,
 )

@@ -44,7 +44,14 @@ def _swapped(self: Any, logits: Tensor) -> Tensor:
     return logits if self.energy != "product" else logits.amax(-1, keepdim=True) - logits
 
 
+def _spared(self: Any, read: Tensor, skip: Tensor) -> Tensor:
+    return skip if not bool(self.gamma) else self.gamma * read + skip
+
+
 OWN: tuple[Mistake, ...] = (
+    Mistake("attention_spared_while_gamma_is_zero",
+        "Where gamma is zero the input is returned at once, so gamma, zero at birth, never learns; multiply by it.",
+        ("speedinghzl/CCNet#5",), "always", "gradient", {"added": _spared}),
     Mistake("softmax_overflows", "exp is taken of the energies as they are and overflows; subtract the largest first.",
         ("pytorch/executorch#18407",), "always", "value",
         {"weighed": lambda self, logits: logits.exp() / logits.exp().sum(-1, keepdim=True)}),

@@ -87,6 +87,8 @@ def _patterns(
         yield from ((pattern, -0.1) for pattern in rephrasings(name))
     if wanted[0] == "table" and len(shape) == 2:
         yield from _table(mine, shape)
+    if wanted[0].endswith("position"):
+        yield from _positions(mine, shape)
     kernel = len(mine) > 2 and mine[-1] == 1
     if len(shape) == 2 and not kernel and squeezed(mine) == squeezed(shape[::-1]):
         # Kernels of convolutions have one order.
@@ -118,6 +120,14 @@ def _table(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:
             (f"{moves} o i -> i o", cost)
             for moves, cost in (("flip", 0.5), ("roll", 0.6), ("flip roll", 0.6))
         )
+
+
+def _positions(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:
+    """Positions of a token beside the pixels, which may stand behind them."""
+    if squeezed(mine) == squeezed(shape):
+        yield "last", 0.5
+    elif squeezed(mine) == squeezed(shape[::-1]):
+        yield "last o i -> i o", 0.5
 
 
 def _kernel(mine: Shape, shape: Shape) -> Iterator[tuple[str, float]]:

@@ -236,6 +236,8 @@ def placed(placement: Placement, weights: str, heads: str | None) -> str:
         text += ".flip(0)"
     if "roll" in moves:
         text = f"torch.fft.ifftshift({text}, 0)"
+    if "last" in moves:
+        text += ".roll(-1, 0)"
     if not pattern:
         return text
     if heads is not None:

@@ -19,12 +19,13 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 class Placement:
     """One tensor of the target, made of one or more of the reference.
 
-    `pattern` is an einops pattern over the reference's tensor, or over several of them stacked
-    along a first axis `r`; empty for a plain copy, "cat" for tensors one after the other, "columns" for
-    matrices side by side, either with "turned" behind it for the whole transposed, "flip" or "roll" before a
-    pattern for a first axis that runs backwards or begins at its middle, or one of `rephrasing` for a number
-    that is learned in another form. In it, `h` is the number of heads. `target` may hold "{}" for one tensor per head, or several
-    names with "|" between them: then each takes as many of the rows as it has, by the pattern.
+    `pattern` is an einops pattern over the reference's tensor, or over several of them stacked along a first
+    axis `r`; empty for a plain copy, "cat" for tensors one after the other, "columns" for matrices side by
+    side, either with "turned" behind it for the whole transposed, "flip", "roll" or "last" before a pattern
+    for a first axis that runs backwards, begins at its middle or has its first row last, or one of
+    `rephrasing` for a number that is learned in another form. In it, `h` is the number of heads. `target` may
+    hold "{}" for one tensor per head, or several names with "|" between them: then each takes as many of the
+    rows as it has, by the pattern.
     """
 
     target: str
@@ -111,6 +112,8 @@ class Placement:
             tensor = tensor.flip(0)
         if "roll" in moves:
             tensor = torch.fft.ifftshift(tensor, 0)
+        if "last" in moves:
+            tensor = tensor.roll(-1, 0)
         if not pattern:
             return tensor
         needs_heads = "h" in pattern.replace("(", " ").replace(")", " ").split()
@@ -120,7 +123,7 @@ class Placement:
 def moved(pattern: str) -> tuple[tuple[str, ...], str]:
     """What happens to the first axis before the pattern itself, and that pattern."""
     first, _, rest = pattern.partition(" ")
-    if first not in ("flip", "roll"):
+    if first not in ("flip", "roll", "last"):
         return (), pattern
     others, rest = moved(rest)
     return (first, *others), rest

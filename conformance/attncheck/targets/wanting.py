@@ -52,6 +52,7 @@ _RESOLUTION = "(height + 1) // 32 * 32"
 _RESOLUTIONS = "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
 _GRID_SIDE = "(height + 1) // 32"
 _GRID = "((height + 1) // 32, (width + 1) // 32)"
+_HEADS_OF_BOTTLENECKS = "hidden * 32 // heads"
 # How large the pieces are in which a target works, or what it keeps: mistakes show only past them.
 _PIECES = re.compile(
     "chunk|block|tile|piece|split|slice|bucket|buffer|cache|batch|step|iter|seed|depth|layer|dilat"
@@ -66,6 +67,8 @@ _OTHERWISE: dict[str, Choices] = {
     _ACROSS: [("model_dim", 0.4)],
     # The first layers of a network may be half as wide as its first stage.
     "hidden": [("hidden // 2", 0.4)],
+    # As wide as the last stage are the channels that the heads of a network share, by its kind of block.
+    _HEADS_OF_BOTTLENECKS: [("hidden * 8 // heads", 0.4)],
     _GRID_SIDE: [(_GRID, 0.4)],
 }
 
@@ -202,6 +205,8 @@ def _of_a_network(parameter: inspect.Parameter) -> str | None:
         "n_features",
     ):
         return "classes"
+    if name in HEAD_WIDTHS:
+        return _HEADS_OF_BOTTLENECKS
     if name in GRIDS:
         return _GRID if _is_pair(parameter) else _GRID_SIDE
     return _RESOLUTION if name in RESOLUTIONS else None

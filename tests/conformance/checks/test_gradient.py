@@ -21,6 +21,10 @@ def has_an_infinite_gradient(out, inputs, built):
     return out + (out * 0).sqrt()
 
 
+def learns_only_away_from_zero(out, inputs, built):
+    return out if bool(built.gamma) else out.detach()
+
+
 def stops_the_gradient(call, built, inputs, options):
     return call(built, {**inputs, "y": inputs["y"].detach()}, options)
 
@@ -44,6 +48,8 @@ CHANGES = [
     ("dead_rows_leave_gradients_finite", "dot_product", has_an_infinite_gradient),
     ("zeros_leave_gradients_finite", "kernel_regression", has_an_infinite_gradient),
     ("zeros_leave_gradients_finite", "squeeze_excitation", has_an_infinite_gradient),
+    ("learns_from_zero", "channel_self", learns_only_away_from_zero),
+    ("learns_from_zero", "spatial_self", learns_only_away_from_zero),
 ]
 
 

@@ -35,6 +35,8 @@ PLACEMENTS = [
     (Placement("w.{}", ROLES[:1], "(h d) i -> h d i"), (2, 7)),
     (Placement("w", ROLES[:1], "flip o i -> i o"), (7, 6)),
     (Placement("w", ROLES[:1], "flip roll"), (6, 7)),
+    (Placement("w", ROLES[:1], "last"), (6, 7)),
+    (Placement("w", ROLES[:1], "last o i -> i o"), (7, 6)),
     (Placement("a|b", ROLES[:1]), (3, 7)),
     (Placement("a|b", ROLES[:1], "o i -> i o"), (7, 3)),
 ]
@@ -70,6 +72,7 @@ def test_a_first_axis_may_begin_at_its_middle_or_run_backwards() -> None:
     assert read("roll") == [0, 1, 2, -2, -1]
     assert read("flip") == [2, 1, 0, -1, -2]
     assert read("flip roll") == [0, -1, -2, 2, 1]
+    assert read("last") == [-1, 0, 1, 2, -2]
     assert moved("flip roll o i -> i o") == (("flip", "roll"), "o i -> i o")
     assert moved("o i -> i o") == ((), "o i -> i o")
 

@@ -72,6 +72,18 @@ def test_what_tells_nothing_of_a_network_may_be_the_size_of_an_image() -> None:
     assert second.arguments["canvas"] == "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
 
 
+def test_a_head_of_a_network_is_a_share_of_its_last_stage() -> None:
+    axes = ("channels", "hidden", "heads", "classes", "height", "width")
+
+    def network(layers: list[int], output_dim: int, width: int = 64, head_width: int = 64) -> None: ...
+
+    ways = constructions(network, BY_ID["modified_resnet"], axes, {})
+
+    # By its kind of block: a bottleneck has four times the channels.
+    expected = {"hidden * 32 // heads", "hidden * 8 // heads"}
+    assert expected <= {way.arguments.get("head_width") for way in ways[:4]}
+
+
 def test_filters_of_a_network_may_be_how_wide_its_first_stage_is() -> None:
     axes = ("channels", "hidden", "heads", "classes", "height", "width")
 
