@@ -1,8 +1,9 @@
-"""Functions that make modules: what they return, told without calling them where they say it."""
+"""What stands in the source of a target: what a function makes, and for how many axes."""
 
 import ast
 import functools
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -51,3 +52,22 @@ def _returned(function: Callable[..., Any]) -> Iterator[str]:
                 yield ast.unparse(called)
             case ast.Return(ast.Name(name)) if name in kept:
                 yield kept[name]
+
+
+def code_of(target: Any) -> str:
+    """The source of a target, or of what it makes; nothing where it cannot be read."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    readable = makes(target) or target
+    if not (inspect.isclass(readable) or inspect.isroutine(readable)):
+        readable = type(readable)
+    try:
+        return inspect.getsource(inspect.unwrap(readable))
+    except (OSError, TypeError):
+        return ""
+
+
+def rank_told(target: Any) -> int | None:
+    """How many axes a map has besides samples and channels, where the code has layers or functions for one number alone."""
+    ranks = set(re.findall(r"[a-zA-Z_]([123])[dD]\b", code_of(target)))
+    return int(ranks.pop()) if len(ranks) == 1 else None

@@ -8,7 +8,7 @@ KV_HEADS = ("num_kv_heads", "n_kv_heads", "kv_heads", "num_key_value_heads", "n_
 
 # Lengths, sides and factors that a constructor may want, and layers and configurations it is given.
 LENGTHS = ("block_size", "max_len", "max_seq_len", "seq_len", "max_length", "context_length", "n_ctx", "ctx_len",
-           "max_position_embeddings", "n_positions", "longest", "span", "max_positions",
+           "max_position_embeddings", "n_positions", "longest", "span", "max_positions", "max_position",
            "max_tokens", "sequence_length")  # fmt: skip
 RESOLUTIONS = ("image_size", "input_resolution", "resolution", "img_size", "image_resolution", "input_size", "img", "image",
                "hw", "im_size", "input_shape", "n_pix", "pixels", "image_height", "img_height", "img_hw", "image_hw", "img_shape",
@@ -124,7 +124,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
      "num_convs", "n_convs"): ("branches",),
     ("tokens", "num_tokens", "seq_len", "max_len", "n_tokens", "num_ttokens", "max_seq_len", "length", "n",
      "sequence_length", "num_positions", "context_length", "block_size",
-     "longest", "span", "max_positions", "size", "seq_length", "max_length", "n_ctx"):
+     "longest", "span", "max_positions", "max_position", "size", "seq_length", "max_length", "n_ctx"):
         ("tokens", "height", "length"),
     (*SIDES, "spacial_dim", "feat_size", "fmap_size", "window_size", "size", "spatial_dim", "input_resolution", "map_size",
      "spatial_size", "feature_size", "grid_size", "grid", "hw", "resolution", "input_size"):

@@ -18,7 +18,7 @@ from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.layers import learned_shapes
 from attncheck.targets.layouts import kind_of
-from attncheck.targets.making import is_constructor
+from attncheck.targets.making import is_constructor, rank_told
 from attncheck.targets.normalising import Inside, norms_inside
 from attncheck.targets.search import Search
 from attncheck.targets.tapping import function_of
@@ -109,7 +109,7 @@ def _built_plans(search: Search, construction: Construction, base: Found) -> Ite
         if shapes is None:
             continue
         own, inside = shapes
-        for group in option_groups(search.mechanism, base, sizes):
+        for group in _groups(search, base, sizes):
             yield Plan(
                 construction,
                 sizes,
@@ -131,8 +131,14 @@ def _function_plans(search: Search) -> Iterator[Plan]:
     own: dict[str, tuple[int, ...]] = {}
     if isinstance(search.target, nn.Module):
         own = learned_shapes(search.target)
-    for group in option_groups(search.mechanism, base, {}):
+    for group in _groups(search, base, {}):
         yield Plan(Construction({}, 0.0), {}, replace(base, fixed=group[0]), own, 0.0, (), tuple(group))
+
+
+def _groups(search: Search, base: Found, sizes: Mapping[str, int]) -> list[list[dict[str, Scalar]]]:
+    """Options that the target may have taken, those for as many axes as its code speaks of before others."""
+    rank = rank_told(search.target)
+    return sorted(option_groups(search.mechanism, base, sizes), key=lambda g: rank != g[0].get("rank", rank))
 
 
 def _derived_sizes(mechanism: Mechanism, construction: Construction) -> Iterator[dict[str, str]]:

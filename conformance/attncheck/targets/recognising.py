@@ -1,14 +1,12 @@
 """Which mechanism a target may be: by its name, by what its code speaks of, and by what it takes."""
 
-import functools
-import inspect
 import re
 from typing import Any
 
 from torch import nn
 
 from attncheck.shapes.catalogue import mechanisms
-from attncheck.targets.making import is_constructor, makes
+from attncheck.targets.making import code_of, is_constructor
 from attncheck.targets.parameters import parameters_of
 from attncheck.targets.signs import SIGNS, Signs
 from attncheck.targets.tapping import function_of
@@ -28,7 +26,7 @@ _USUAL = ("multi_head", "cross")
 
 def likely_mechanisms(target: Any, name: str) -> dict[str, float]:
     """Ids of mechanisms that a target may be, the likeliest first, each with how much speaks for it."""
-    words, code, inputs = _words(name), _code(target), _inputs(target)
+    words, code, inputs = _words(name), code_of(target).lower(), _inputs(target)
     learns = is_constructor(target) or isinstance(target, nn.Module)
     found: dict[str, float] = {}
     for mechanism in mechanisms():
@@ -45,19 +43,6 @@ def _words(name: str) -> str:
     """The last part of a dotted name in lower case, its words parted by underscores."""
     last = name.rpartition(":")[2].rpartition(".")[2]
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", last).lower()
-
-
-def _code(target: Any) -> str:
-    """What stands in a target's source, in lower case; nothing where it cannot be read."""
-    while isinstance(target, functools.partial):
-        target = target.func
-    readable = makes(target) or target
-    if not (inspect.isclass(readable) or inspect.isroutine(readable)):
-        readable = type(readable)
-    try:
-        return inspect.getsource(inspect.unwrap(readable)).lower()
-    except (OSError, TypeError):
-        return ""
 
 
 def _inputs(target: Any) -> int | None:

@@ -105,6 +105,7 @@ SIGNS: Mapping[str, Signs] = {
         r"sagan|spatial_?self|self_?att(entio)?n_spatial|pam(_|$)|position_?att|biggan",
         r"self_?att|spatial|2d$|pixel",
         (r"gamma|sigma|gain", r"conv|, 1, 1\)|\(1, 1\)", r"// ?8|height|\bh\b|pixel|chw", _SOFTMAX),
+        weight=0.9,
     ),
     "channel_self": Signs(
         r"self_?att(entio)?n_channel|cam_module|channel_?self|channel_(affin|non|context)|gram",
@@ -116,6 +117,7 @@ SIGNS: Mapping[str, Signs] = {
             _SOFTMAX,
             r"^(?!.*sigmoid)",
         ),
+        weight=0.8,
     ),
     "non_local": Signs(
         r"non_?local|(?<![a-z])nl_?block|embedded_gauss",
@@ -133,7 +135,7 @@ SIGNS: Mapping[str, Signs] = {
         (r"bottleneck|block", r"layer1|layers|stages", r"stem|conv1", r"avg_?pool|att\w*_?pool|width|embed"),
     ),
     "criss_cross": Signs(
-        r"criss|cc_?(net|att|module)|(?<![a-z])cca(?![a-z])",
+        r"criss|cc_?(net|att|module)|(?<![a-z])r?cca(?![a-z])",
         r"cross|row_col|axial|strip|path|column",
         (r"height|\bh\b", r"inf\b|diag|eye", r"gamma|conv", r"row|col|horizontal|vertical|_h\b|_w\b"),
     ),

@@ -44,6 +44,7 @@ _LENGTH = "max(q_len, kv_len)"
 # A table or a mask is as long as the longest sequence, which few are; some are.
 LONGEST = f"{_LENGTH} + q_len % 3"
 _AT_MOST = re.compile("max|longest|block|context|ctx|position")
+_COUNTS = re.compile("^max_|^n(um)?_|len|_size$|positions?$")
 _MAP = "(height, width)"
 _ACROSS = "tokens // height"
 WINDOW = f"(height, {_ACROSS})"
@@ -128,7 +129,8 @@ def _by_size(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
             # What tells nothing may well be the size of the image: no other size has so many names.
             found += [(_RESOLUTION, 0.5), (_RESOLUTIONS, 0.6)]
         found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
-        return [*found, *((c, 3.0) for c in CONSTANTS)]
+        # What counts is no flag, and one of it would hide what several do to each other.
+        return found if _COUNTS.search(name) else [*found, *((c, 3.0) for c in CONSTANTS)]
     if not found and is_count(parameter) and not _PIECES.search(name):
         # A name that tells nothing may be any size all the same, but for those that only a call has.
         built = [axis for axis in axes if axis in constructor_axes(mechanism)]
@@ -136,7 +138,9 @@ def _by_size(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
         return [(None, 0.0), *width, *((a, 1.0 + 0.1 * i) for i, a in enumerate(built))]
     if not (_is_size(parameter) or found[:1] == [(_RATIO, 0.0)]) or not found:
         return [(None, 0.0)]
-    return [*found[:2], (None, 0.6)]
+    # One width of several may be that of the squeeze, whatever it is called.
+    squeezed = [("reduced", 0.8)] if is_count(parameter) and "reduced" in axes else []
+    return [*found[:2], (None, 0.6), *(choice for choice in squeezed if "reduced" not in likely)]
 
 
 def _by_meaning(

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from attncheck.targets.discover import discover
-from attncheck.targets.making import is_constructor, makes
+from attncheck.targets.making import is_constructor, makes, rank_told
 from attnref.catalogue import BY_ID
 
 
@@ -74,3 +74,21 @@ def test_a_factory_is_built_with_sizes_and_its_modules_are_called() -> None:
     assert found.is_class
     assert dict(found.arguments) == {"channels": "channels", "reduction": "reduction"}
     assert [argument.tensor for argument in found.call] == ["x"]
+
+
+class OfVideo(nn.Module):
+    """Pools what a map of any rank could be taken for."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool3d((1, 2, 2))
+
+
+class OfBoth(OfVideo):
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.pools = [nn.MaxPool2d(2), nn.MaxPool3d(2)]
+
+
+def test_how_many_axes_a_map_has_is_told_by_code_for_one_number_alone() -> None:
+    assert (rank_told(OfVideo), rank_told(OfBoth), rank_told(Gate)) == (3, None, None)

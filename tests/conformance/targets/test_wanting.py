@@ -72,6 +72,25 @@ def test_what_tells_nothing_of_a_network_may_be_the_size_of_an_image() -> None:
     assert second.arguments["canvas"] == "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
 
 
+def test_what_counts_is_no_flag_of_one() -> None:
+    axes = ("model_dim", "heads", "tokens")
+
+    def attention(hidden: int, n_buckets: int, shape) -> None: ...  # type: ignore[no-untyped-def]  # it tells nothing
+
+    ways = constructions(attention, BY_ID["relative_position"], axes, {})
+
+    assert "True" not in {way.arguments["n_buckets"] for way in ways}
+    assert "True" in {way.arguments["shape"] for way in ways}
+
+
+def test_a_width_by_any_name_may_be_that_of_a_squeeze() -> None:
+    def block(channels: int, embed: int = 3) -> None: ...
+
+    ways = constructions(block, BY_ID["non_local"], ("channels", "reduced"), {})
+
+    assert {"channels": "channels", "embed": "reduced"} in [way.arguments for way in ways]
+
+
 def test_a_head_of_a_network_is_a_share_of_its_last_stage() -> None:
     axes = ("channels", "hidden", "heads", "classes", "height", "width")
 
