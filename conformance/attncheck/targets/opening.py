@@ -110,7 +110,7 @@ def _recognised(target: Any, name: str, init: Mapping[str, str], progress: Tell)
     for mechanism, likelihood in likely.items():
         progress({"stage": f"trying it as {mechanism}"})
         try:
-            found = _discovered(target, BY_ID[mechanism], init, lambda s: progress({"stage": s}))
+            found = _as_told(target, BY_ID[mechanism], init, progress)
         except NoAdapterError:
             continue
         if found.certainty == "verified" and _agrees_masked(found, reached(target, found)):
