@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from attncheck import run
 from attncheck.model.report import Report
 from attncheck.targets import search
+from attncheck.targets.discover import discover
+from attnref.catalogue import BY_ID
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +80,21 @@ class TakesALoneTokenForAll(UpToALength):
 
 def test_a_lone_token_that_is_broadcast_is_no_shorter_sequence() -> None:
     assert "shorter_sequences_read_the_middle" not in [v.check for v in judged(TakesALoneTokenForAll).failed]
+
+
+class OfOneToken(UpToALength):
+    """Takes any number of tokens, and its argument for theirs has a name that tells nothing."""
+
+    def __init__(self, dim: int, heads: int, extent) -> None:  # type: ignore[no-untyped-def]  # of no type either
+        super().__init__(dim, heads, int(extent))
+
+    def zero(self, length: int) -> int:
+        """Beside a token itself: right only among one."""
+        return min(self.max_len, 2 * self.max_len - 2)
+
+
+def test_what_agrees_among_one_token_is_not_taken_for_understood() -> None:
+    found = discover(OfOneToken, BY_ID["relative_position"])
+
+    assert found.certainty != "verified"
+    assert found.arguments["extent"] != "True"
