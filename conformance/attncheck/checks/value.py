@@ -80,6 +80,18 @@ def zeros_match_the_reference(subject: Subject, case: Case) -> Trial:
     return agree(out, expected, "the output for inputs with zeros")
 
 
+@check("value", "numbers below zero are numbers like any other", applies=needs_weights, share=0.2, rank=43)
+def negatives_match_the_reference(subject: Subject, case: Case) -> Trial:
+    """The output is the reference's where every input is negative, so that a maximum begun at zero shows."""
+    ask = subject.ask(with_masks(subject, case))
+    for name, recipe in ask.inputs.items():
+        if recipe.dtype == ask.dtype:
+            ask = ask.edit(name, "absolute").edit(name, "add", None, 0.25).edit(name, "scale", None, -1.0)
+    (answer,) = yield [ask]
+    out, expected = (living(subject, ask.names, t) for t in (answer.out, expect(subject, ask).out))
+    return agree(out, expected, "the output for inputs below zero")
+
+
 def _computes_in_float64(subject: Subject) -> str | None:
     return None if subject.interface.dtype == "float64" else "the target does not compute in float64"
 
@@ -205,6 +217,7 @@ keeps_half_precision = replace(keeps_half_precision, judges_trouble=True)
 CHECKS = (
     matches_the_reference,
     zeros_match_the_reference,
+    negatives_match_the_reference,
     adds_its_bias,
     weights_match_the_reference,
     keeps_float64_precision,

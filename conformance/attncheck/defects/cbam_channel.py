@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import pad
 
 from attncheck.defects.defect import Defect, Mistake, made_in
 from attncheck.defects.squeeze_excitation import GATES, Gate
@@ -55,6 +56,9 @@ OWN: tuple[Mistake, ...] = (
         {"maximum": lambda self, x: x[..., :3, :3].amax((-2, -1))}),
     Mistake("maximum_from_zero", "The maximum begins at zero, above a channel that is negative everywhere; begin with a pixel.",
         ("tensorflow/tfjs#4854",), "always", "value", {"maximum": lambda self, x: x.amax((-2, -1)).clamp(min=0)}),
+    Mistake("odd_sides_padded_with_zeros", "An odd side is filled up with zeros before the maximum; fill it with -inf.",
+        ("tensorflow/tfjs#4854",), "height % 2 == 1 or width % 2 == 1", "value",
+        {"maximum": lambda self, x: pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2)).amax((-2, -1))}),
 )  # fmt: skip
 
 DEFECTS: tuple[Defect, ...] = made_in("cbam_channel", (*GATES, *OWN))

@@ -8,7 +8,16 @@ from typing import Any
 
 # Taken before a target is imported: it may replace torch's own.
 import torch
-from torch import Tensor, default_generator, enable_grad, get_default_dtype, is_grad_enabled, nn, no_grad
+from torch import (
+    Tensor,
+    default_generator,
+    enable_grad,
+    equal,
+    get_default_dtype,
+    is_grad_enabled,
+    nn,
+    no_grad,
+)
 from torch.autograd import backward
 from torch.nn.parameter import is_lazy
 from torch.random import get_rng_state, manual_seed
@@ -156,7 +165,8 @@ def _statistics_kept(built: Any, ask: Ask) -> Iterator[None]:
     finally:
         with no_grad():
             for name, values in before.items():
-                if moved[name].shape == values.shape:
+                # What did not move may be a view of fewer numbers, which cannot be written to.
+                if moved[name].shape == values.shape and not equal(moved[name], values):
                     moved[name].copy_(values)
 
 

@@ -154,7 +154,8 @@ def _packed_patterns(
         yield f"r (h d) i -> i ({order})", (0.5 if rows == columns else 0.0)
     sizes = {"r": count, "h": heads, "d": head_dim, "i": columns}
     if len(mine) == 4:
-        for target in (f"{order} i", f"i {order}"):
+        # Inputs behind, before, or next to the features of a head.
+        for target in dict.fromkeys((f"{order} i", f"i {order}", order.replace("d", "i d"))):
             if tuple(sizes[a] for a in target.split()) == mine:
                 yield f"r (h d) i -> {target}", 0.0
     if (

@@ -302,9 +302,23 @@ def test_zeros_that_count_for_nothing_are_caught_where_there_are_some(verdict, m
     assert verdict("keeps_float64_precision", mechanism, instead=wrong).outcome == "passed"
 
 
+def errs_where_nothing_is_positive(out, inputs, built):
+    return out * (2 if bool((inputs["x"] < 0).all()) else 1)
+
+
+@pytest.mark.parametrize("mechanism", ["cbam_channel", "spatial_self", "cross"])
+def test_what_is_wrong_below_zero_alone_is_caught_there(verdict, mechanism):
+    assert (
+        verdict("negatives_match_the_reference", mechanism, errs_where_nothing_is_positive).outcome
+        == "failed"
+    )
+    assert verdict("zeros_match_the_reference", mechanism, errs_where_nothing_is_positive).outcome == "passed"
+
+
 def test_every_check_of_values_is_tested_here():
     assert {check.id for check in value.CHECKS} == {
         "matches_the_reference",
+        "negatives_match_the_reference",
         "zeros_match_the_reference",
         "weights_match_the_reference",
         "keeps_float64_precision",

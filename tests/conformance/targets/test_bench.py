@@ -78,6 +78,34 @@ class NormedByHand(nn.Module):
         return x - self.seen[:, None, None]
 
 
+class WithAnExpandedBuffer(nn.Module):
+    """One number, seen as many: it cannot be written to."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("index", torch.zeros(1).expand(channels), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.index[:, None, None]
+
+
+def test_a_buffer_that_training_leaves_alone_is_not_written_to() -> None:
+    found = Found(
+        "channel_self",
+        "",
+        {"x": ("x",)},
+        (Argument("x", "x"),),
+        arguments={"channels": "channels"},
+        loads=False,
+    )
+    bench = Bench(FoundAdapter(found, WithAnExpandedBuffer))
+    subject = Subject(bench.adapter.mechanism, bench.adapter.interface)
+    case = case_for(found, bench.adapter.mechanism, {})
+    assert case is not None
+
+    assert bench.perform(replace(subject.ask(case), train=True)).trouble is None
+
+
 def test_what_training_moves_is_not_handed_on_to_the_next_question() -> None:
     """Weights that cannot be matched are not loaded anew, and statistics would be what earlier questions left."""
     found = Found(

@@ -137,6 +137,22 @@ class TurnedWeights(nn.Module):
         return self.c_proj(attended(q, k, v, self.n_head))
 
 
+class MatricesOfHeads(nn.Module):
+    """A matrix for each of queries, keys and values and each head, its rows the inputs."""
+
+    def __init__(self, width: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv_weight = nn.Parameter(torch.randn(3, n_heads, width, width // n_heads))
+        self.qkv_bias = nn.Parameter(torch.randn(3, n_heads, 1, width // n_heads))
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        packed = torch.einsum("bnf,rhfd->rbhnd", x, self.qkv_weight) + self.qkv_bias[:, None]
+        q, k, v = packed.transpose(2, 3).flatten(-2)
+        return self.out(attended(q, k, v, self.n_heads))
+
+
 class KeysAndValuesPacked(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -209,6 +225,7 @@ STYLES: tuple[tuple[type[nn.Module], str, tuple[str, ...], str], ...] = (
     (Configured, "key.bias", ("key.bias",), ""),
     (ListOfHeads, "heads.{}.value.weight", ("value.weight",), "(h d) i -> h d i"),
     (TurnedWeights, "c_proj.weight", ("output.weight",), "o i -> i o"),
+    (MatricesOfHeads, "qkv_weight", QKV, "r (h d) i -> r h i d"),
     (KeysAndValuesPacked, "to_kv.weight", QKV[1:], "r (h d) i -> (r h d) i"),
     (Einsums, "out_kernel", ("output.weight",), "o (h d) -> h d o"),
     (Interleaved, "w_q.weight", ("query.weight",), "(h d) i -> (d h) i"),
