@@ -1,6 +1,7 @@
 # The commands of the README, and what continuous integration asks for beside them.
 PYTHON ?= python3
 WORKERS ?= 2
+SEEDS ?= 20
 BIN := .venv/bin
 
 .PHONY: check test lint pages docs browser frameworks selftest
@@ -12,9 +13,9 @@ check: .venv/installed
 test: .venv/installed
 	$(BIN)/pytest -n $(WORKERS)
 
-# Puts every known mistake and everything that is right before the checks, under 20 seeds.
+# Puts every known mistake and everything that is right before the checks, under 20 seeds or as many as are told.
 selftest: .venv/installed
-	$(BIN)/attncheck selftest --seeds 20 --jobs $(WORKERS)
+	$(BIN)/attncheck selftest --seeds $(SEEDS) --jobs $(WORKERS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

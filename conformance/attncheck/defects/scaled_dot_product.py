@@ -265,6 +265,7 @@ OWN: tuple[Mistake, ...] = (
         "always",
         "hygiene",
         {"prepared": _viewed},
+        needs="--strict",
     ),
 )
 
