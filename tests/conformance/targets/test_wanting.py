@@ -75,12 +75,12 @@ def test_what_tells_nothing_of_a_network_may_be_the_size_of_an_image() -> None:
 def test_what_counts_is_no_flag_of_one() -> None:
     axes = ("model_dim", "heads", "tokens")
 
-    def attention(hidden: int, n_buckets: int, shape) -> None: ...  # type: ignore[no-untyped-def]  # it tells nothing
+    def attention(hidden: int, n_buckets: int, thing) -> None: ...  # type: ignore[no-untyped-def]  # it tells nothing
 
     ways = constructions(attention, BY_ID["relative_position"], axes, {})
 
     assert "True" not in {way.arguments["n_buckets"] for way in ways}
-    assert "True" in {way.arguments["shape"] for way in ways}
+    assert "True" in {way.arguments["thing"] for way in ways}
 
 
 def test_a_width_by_any_name_may_be_that_of_a_squeeze() -> None:
