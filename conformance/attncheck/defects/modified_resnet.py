@@ -107,6 +107,6 @@ DEFECTS: tuple[Defect, ...] = made_in("modified_resnet", (
     Mistake("samples_attend_to_each_other", "The head reads the batch as its sequence, so samples mix.",
         ("errata RN-5",), "batch > 1", "law", {"headed": _batch_as_sequence}),
     Mistake("head_pools_the_mean_first", "The map is averaged before the head, which then has nothing to choose from.",
-        ("errata RN-4",), "height >= 63 or width >= 63", "value",
+        ("errata RN-4",), "max(height, width) >= 2 ** (stages + 2) - 1", "value",
         {"headed": lambda self, x: self.head(x.mean((-2, -1), keepdim=True).expand(x.shape))}),
 ))  # fmt: skip

@@ -37,7 +37,8 @@ _IMAGE = ("height", "width", "time")
 # The side of a large map that is large in both directions: one past a block.
 _WIDE = 33
 _DIVIDES = re.compile(r"\b(\w+) % (\w+|\([\w* ]+\)) == 0")
-_AT_LEAST = re.compile(r"(\w+) >= (\d+)")
+# A number, or a power of one that an option tells.
+_AT_LEAST = re.compile(r"(\w+) >= (\d+(?: \*\* \(\w+ [+-] \d+\) [+-] \d+)?)")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Rules:
     @cached_property
     def _minima(self) -> list[tuple[str, int]]:
         parts = (_AT_LEAST.fullmatch(part) for c in self.conditions for part in c.split(" and "))
-        return [(m[1], int(m[2])) for m in parts if m]
+        return [(m[1], value(m[2], self.options)) for m in parts if m]
 
 
 def _pixels(sizes: Mapping[str, int]) -> int:

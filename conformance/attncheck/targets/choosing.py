@@ -173,9 +173,12 @@ def _agrees_and_goes_on(trial: Found, target: Any, cases: list[Case | None], tak
 
 def _with_free_size(found: Found, target: Any, mechanism: Mechanism, axis: str) -> Found:
     """The adapter with an axis open that follows from another one where its argument is left at None."""
-    case = first_case(found, mechanism)
+    case, own = first_case(found, mechanism), subject_of(found, mechanism).constructor_axes
     for parameter in offered(target, found.config) or []:
-        told = axes_for(parameter.name.lower())[:1] == (axis,) and parameter.default is None
+        told = (
+            parameter.default is None
+            and next((a for a in axes_for(parameter.name) if a in own), None) == axis
+        )
         # A configuration says its defaults too.
         if not told or found.arguments.get(parameter.name, "None") != "None" or case is None:
             continue
@@ -274,7 +277,8 @@ def _placed(trial: Found, target: Any, mechanism: Mechanism, value: dict[str, Sc
     built = built_at(adapter, case.names)
     if built is None:
         return
-    own = learned_shapes(built) if isinstance(built, nn.Module) else {}
+    learned = learned_shapes(built) if isinstance(built, nn.Module) else {}
+    own = {name: shape for name, shape in learned.items() if name not in (*trial.neutral, *trial.idle)}
     reference = parameter_shapes(mechanism, {**case.names, **trial.fixed})
     if set(adapter.placed(own, reference)) == set(own):
         yield trial

@@ -18,7 +18,8 @@ from attncheck.targets.configuring import (
 )
 from attncheck.targets.found import DICTIONARY, NAMESPACE
 from attncheck.targets.names import ARGUMENTS, CONFIGS, LENGTHS, ZERO, axes_for, is_dropout
-from attncheck.targets.wanting import CONSTANTS, LONGEST, WINDOW, Choices, choices_for, is_count, whole_for
+from attncheck.targets.parameters import is_count
+from attncheck.targets.wanting import CONSTANTS, LONGEST, WINDOW, Choices, choices_for, whole_for
 from attncheck.targets.words import words_read
 from attnref import Mechanism
 

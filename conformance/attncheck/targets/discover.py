@@ -21,6 +21,7 @@ from attncheck.targets.limits import (
     with_least_reduced,
     with_refusals,
     with_rounding,
+    with_strides,
     with_vanishing_output,
 )
 from attncheck.targets.plans import Plan, called_as, plans
@@ -76,7 +77,7 @@ def discover(
         )
     found = with_least_reduced(with_lacking(found, target, mechanism), target, mechanism)
     found = with_rounding(with_refusals(found, target, mechanism), target, mechanism)
-    found = with_vanishing_output(found, target, mechanism)
+    found = with_strides(with_vanishing_output(found, target, mechanism), target, mechanism)
     found = with_groups(with_choices(found, target, mechanism), target, mechanism)
     found = with_inputs_left_out(with_named_inputs(found, target, mechanism), target, mechanism)
     return with_features(found, target, mechanism)

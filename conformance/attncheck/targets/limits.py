@@ -1,4 +1,4 @@
-"""Sizes at which a target is not what was found: refused ones, those without output layer, the least of a squeeze."""
+"""Sizes at which a target is not what was found: refused ones, those without output layer, padded strides, least squeezes."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from attncheck.targets.found import Found
 from attncheck.targets.found_adapter import FoundAdapter
 from attncheck.targets.layers import elements, learned_shapes
 from attncheck.targets.legal import default_options, rules_of
-from attncheck.targets.trying import built_at, case_for, subject_of
+from attncheck.targets.trying import agrees, attempt, built_at, case_for, subject_of
 from attnref import Mechanism
 
 Sizes = Mapping[str, int]
@@ -128,16 +128,36 @@ def with_rounding(found: Found, target: Any, mechanism: Mechanism) -> Found:
     if not placed or not {channels, "reduction"} <= {*axes} - {*found.derived} or "least_reduced" in axes:
         return found
 
-    def agrees(size: int, reduction: int) -> bool:
+    def fits(size: int, reduction: int) -> bool:
         case = case_for(found, mechanism, {channels: size, "reduction": reduction})
         built = built_at(FoundAdapter(found, target), case.names) if case is not None else None
         return isinstance(built, nn.Module) and (
             elements(learned_shapes(built).get(placed[0], ())) == size * (size // reduction)
         )
 
-    if all(agrees(*sizes) for sizes in _UNEVEN) or not all(agrees(*sizes) for sizes in _EVEN):
+    if all(fits(*sizes) for sizes in _UNEVEN) or not all(fits(*sizes) for sizes in _EVEN):
         return found
     return replace(found, refuses=(*found.refuses, f"{channels} % reduction == 0"))
+
+
+def with_strides(found: Found, target: Any, mechanism: Mechanism) -> Found:
+    """The adapter without strides beyond two, if the target pads a convolution by (stride - 1 + kernel - 1) // 2.
+
+    Libraries do, timm among them. Of strides of one and two it makes nothing else; a greater one begins elsewhere.
+    """
+    if "stride" not in subject_of(found, mechanism).constructor_axes or "stride" in found.derived:
+        return found
+    even, odd = (case_for(found, mechanism, {"stride": stride}) for stride in (2, 3))
+    if found.certainty != "verified" or even is None or odd is None:
+        return found
+    trial = attempt(found, target, odd)
+    height, width = ((odd.sizes[side] + 1) // 3 + 1 for side in ("height", "width"))
+    wider = (
+        trial.ran and trial.results["out"].shape[-2:] == (height, width) != trial.expected["out"].shape[-2:]
+    )
+    if not wider or not agrees(attempt(found, target, even).gap):
+        return found
+    return replace(found, refuses=(*found.refuses, "stride <= 2"))
 
 
 def _is_as_wide(found: Found, target: Any, mechanism: Mechanism, squeeze: str, least: int) -> bool:

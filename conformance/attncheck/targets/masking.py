@@ -1,6 +1,7 @@
 """How a target is told which keys are hidden, and what is added to its logits. Each form is tried."""
 
 import inspect
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -147,7 +148,7 @@ def _with_mask_at_coincidences(
 
 
 def _also_per_query(found: Found, form: MaskForm, target: Any, mechanism: Mechanism) -> Found:
-    """The same with a length for every query too, if calls with such lengths return."""
+    """The same with a length for every query too, if calls with such lengths return what has the output's shape."""
     if form.role != "valid_lens":
         return found
     if form.polarity != "lengths":
@@ -155,7 +156,7 @@ def _also_per_query(found: Found, form: MaskForm, target: Any, mechanism: Mechan
     wider = replace(form, axes=("batch", "q_len"))
     tried = replace(found, mask=wider)
     case = first_case(tried, mechanism, masking="random_mask")
-    if case is not None and attempt(tried, target, case).ran:
+    if case is not None and math.isfinite(attempt(tried, target, case).gap):
         return tried
     if not tells_ranks_apart(target, form.argument):
         return found

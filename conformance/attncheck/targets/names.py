@@ -90,7 +90,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
         ("v_dim", "model_dim", "value_size", "classes", "out_channels"),
     ("query_size", "query_dim", "q_dim", "x_dim", "qdim", "d_query", "in_q_dim", "dim_q", "num_q_input_channels",
      "q_size", "dim_query", "query_features", "d_q", "query_in", "in_dim", "dim", "decoder_dim", "dec_dim",
-     "dec_hidden", "query_channels", "d_x", "latent_dim", "target_dim", "tgt_dim", "dim_x", "input_dim",
+     "dec_hidden", "dunits", "query_channels", "d_x", "latent_dim", "target_dim", "tgt_dim", "dim_x", "input_dim",
      "d_model", "hidden_size", "embed_dim", "embed_q", "n_q", "x_features", "x_width", "q_features", "q_width"):
         ("query_size", "model_dim"),
     ("model_size",): ("model_dim",),
@@ -99,7 +99,7 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("key_size", "context_dim", "kdim", "key_dim", "k_dim", "dim_context", "cross_attention_dim", "y_dim", "enc_dim",
      "kv_dim", "context_input_size", "in_dim", "memory_dim", "source_dim", "d_context", "context_size", "ctx_dim",
      "d_key", "d_y", "dim_kv", "encoder_dim", "num_kv_input_channels", "k_size", "dim_key", "dim_y", "kv_size",
-     "src_dim", "enc_hidden", "d_kv", "d_memory", "mem_dim", "cond_dim", "in_kv_dim", "encoder_hidden_size",
+     "src_dim", "enc_hidden", "eprojs", "eunits", "d_kv", "d_memory", "mem_dim", "cond_dim", "in_kv_dim", "encoder_hidden_size",
      "context_features", "dim_ctx", "d_ctx", "embed_kv", "d_enc", "d_cross", "d_cond", "d_src", "n_k", "y_features",
      "y_width", "ctx_features", "ctx_width", "k_features", "k_width"):
         ("key_size", "value_size"),
@@ -144,10 +144,10 @@ ARGUMENTS: Mapping[tuple[str, ...], tuple[str, ...]] = {
 _WIDE = "width|channels?|planes?|chans?|maps?|filters?|feats?|features?|ch"
 # Parts of longer names that tell a role.
 _SPEAKING: Mapping[str, str] = {
-    "q": r"quer|decoder|target",
+    "q": r"quer|decoder|target|(^|_)dec(_|$)",
     "k": r"key",
     "v": r"val",
-    "kv": r"context|memory|encoder|source|cond",
+    "kv": r"context|memory|encoder|source|cond|(^|_)enc(_|$)",
     "x": r"state|feature|image|input|token|hidden",
 }
 ZERO = ("dropout", "attn_drop", "attn_dropout", "dropout_rate", "attention_dropout", "proj_drop", "drop", "p",
@@ -239,7 +239,9 @@ def roles_for(argument: str) -> tuple[str, ...]:
 def is_mask(argument: str) -> bool:
     """Whether an argument of this name hides keys."""
     name = argument.lower().strip("_")
-    return name in MASKS or re.search(r"mask|(^|_)pad|(^|_)lens?(gths?)?($|_)|valid_", name) is not None
+    # Sequences that were padded to one length are called so as well: xs_pad.
+    pads = re.search(r"(?<![hxyz]s)_pad|^pad", name)
+    return name in MASKS or (pads or re.search(r"mask|(^|_)lens?(gths?)?($|_)|valid_", name)) is not None
 
 
 def is_padding(argument: str) -> bool:

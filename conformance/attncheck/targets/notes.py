@@ -86,7 +86,7 @@ def _of_the_limits(found: Found) -> list[str]:
         lines.append(f"takes only one of {' and '.join(found.exclusive)} in a call")
     if found.refuses:
         lines.append(
-            f"only sizes with {' and '.join(found.refuses)}: others are refused, or rounded otherwise"
+            f"only sizes with {' and '.join(found.refuses)}: others are refused, rounded or padded otherwise"
         )
     if found.unprojected:
         lines.append(f"without output layer where {found.unprojected}")

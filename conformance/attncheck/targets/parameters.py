@@ -1,7 +1,8 @@
-"""The parameters of a callable, wherever they are written down."""
+"""The parameters of a callable, wherever they are written down, and what their defaults and annotations say."""
 
 import ast
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,27 @@ def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     except (TypeError, ValueError):
         parameters = _documented(inspect.getdoc(function) or "").parameters.values()
     return [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def is_count(parameter: inspect.Parameter) -> bool:
+    """Whether an argument's default is a whole number."""
+    return isinstance(parameter.default, int) and not isinstance(parameter.default, bool)
+
+
+def is_pair(parameter: inspect.Parameter) -> bool:
+    """Whether an argument's default is two whole numbers."""
+    default = parameter.default
+    return isinstance(default, (tuple, list)) and [type(n) for n in default] == [int, int]
+
+
+def is_series(parameter: inspect.Parameter) -> bool:
+    """Whether an argument is several numbers: by its default, its annotation, or a name in the plural without either."""
+    default, annotation = parameter.default, parameter.annotation
+    if default is not parameter.empty:
+        return isinstance(default, (tuple, list))
+    if annotation is not parameter.empty:
+        return re.search("list|tuple|sequence|iterable", str(annotation), re.I) is not None
+    return not parameter.name.startswith("num") and parameter.name.endswith("s")
 
 
 def _of_schema(function: Any) -> list[inspect.Parameter]:

@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 from torch.jit import ScriptFunction
@@ -166,26 +167,43 @@ def _shapes_built(
     search: Search, base: Found, sizes: Mapping[str, int]
 ) -> tuple[dict[str, tuple[int, ...]], tuple[Inside, ...]] | None:
     """Names and shapes of what the target learns at these sizes, its norms apart; None if it cannot be built."""
+    built = next(filter(callable, (_built(search, base, case) for case in _cases(search, base, sizes))), None)
+    if not isinstance(built, nn.Module):
+        return ({}, ()) if callable(built) else None
+    inside = norms_inside(built) if _features_last(search.mechanism) else ()
+    apart = {name for norm in inside for name in norm.tensors}
+    return {n: shape for n, shape in learned_shapes(built).items() if n not in apart}, inside
+
+
+def _cases(search: Search, base: Found, sizes: Mapping[str, int]) -> Iterator[Case]:
+    """A case to build the target for, and others if its arguments depend on a number of parts that is no size."""
     filled = _with_all_inputs(base, search.mechanism)
     # Sizes of its own may be legal under an option that is not the default one.
     settings = (replace(filled, fixed=fixed) for fixed in ({}, *combinations(search.mechanism, base)))
     cases = (case_for(setting, search.mechanism, sizes) for setting in settings)
     case = next((case for case in cases if case is not None), None)
     if case is None:
-        return None
+        return
+    yield case
+    for option in search.mechanism.contract.options:
+        named = any(re.search(rf"\b{option.name}\b", e) for e in base.arguments.values())
+        if named and {type(value) for value in option.values} == {int}:
+            others = (
+                case_for(filled, search.mechanism, sizes, options={option.name: v}) for v in option.values[1:]
+            )
+            yield from (other for other in others if other is not None)
+
+
+def _built(search: Search, base: Found, case: Case) -> Any:
     search.built += 1
     try:
         built = FoundAdapter(base, search.target).build(case.names)
         if isinstance(built, nn.Module) and any(map(is_lazy, (*built.parameters(), *built.buffers()))):
-            built = _materialised(search, base, case)
+            return _materialised(search, base, case)
+        return built
     except (Exception, SystemExit) as error:
         search.constructor_error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return None
-    if not isinstance(built, nn.Module):
-        return ({}, ()) if callable(built) else None
-    inside = norms_inside(built) if _features_last(search.mechanism) else ()
-    apart = {name for norm in inside for name in norm.tensors}
-    return {n: shape for n, shape in learned_shapes(built).items() if n not in apart}, inside
 
 
 def _features_last(mechanism: Mechanism) -> bool:

@@ -7,26 +7,31 @@ from collections.abc import Sequence
 from attncheck.targets.adapter import constructor_axes, signature_of
 from attncheck.targets.names import (
     ACROSS,
-    BLOCKS,
     CAUSAL,
     CONFIGS,
     FACTORS,
-    GRIDS,
     HEAD_WIDTHS,
     INNER,
     KERNELS,
     KV_HEADS,
     LENGTHS,
     OPTIONS,
-    RESOLUTIONS,
     SIDES,
     SOFT_CAP,
-    STAGE_STRIDES,
-    STAGE_WIDTHS,
     WINDOWS,
     axes_for,
     is_dropout,
     layer_role,
+)
+from attncheck.targets.parameters import is_count, is_pair
+from attncheck.targets.stages import (
+    GRID,
+    GRID_SIDE,
+    HEADS_OF_BOTTLENECKS,
+    IMAGE,
+    IMAGE_SIDE,
+    LAST_STAGE,
+    of_a_network,
 )
 from attnref import Mechanism
 
@@ -48,12 +53,6 @@ _COUNTS = re.compile("^max_|^n(um)?_|len|_size$|positions?$")
 _MAP = "(height, width)"
 _ACROSS = "tokens // height"
 WINDOW = f"(height, {_ACROSS})"
-# The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
-_RESOLUTION = "(height + 1) // 32 * 32"
-_RESOLUTIONS = "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
-_GRID_SIDE = "(height + 1) // 32"
-_GRID = "((height + 1) // 32, (width + 1) // 32)"
-_HEADS_OF_BOTTLENECKS = "hidden * 32 // heads"
 # How large the pieces are in which a target works, or what it keeps: mistakes show only past them.
 _PIECES = re.compile(
     "chunk|block|tile|piece|split|slice|bucket|buffer|cache|batch|step|iter|seed|depth|layer|dilat"
@@ -63,14 +62,14 @@ _OTHERWISE: dict[str, Choices] = {
     # One number may be the side of a square, or count the tokens of a sequence.
     WINDOW: [("tokens", 0.4), ("height", 0.5)],
     # Some take any size, and no image of another.
-    _RESOLUTION: [(_RESOLUTIONS, 0.4), (_MAP, 0.5)],
+    IMAGE_SIDE: [(IMAGE, 0.4), (_MAP, 0.5)],
     # The side of a window, or how wide a token is.
     _ACROSS: [("model_dim", 0.4)],
     # The first layers of a network may be half as wide as its first stage.
     "hidden": [("hidden // 2", 0.4)],
     # As wide as the last stage are the channels that the heads of a network share, by its kind of block.
-    _HEADS_OF_BOTTLENECKS: [("hidden * 8 // heads", 0.4)],
-    _GRID_SIDE: [(_GRID, 0.4)],
+    HEADS_OF_BOTTLENECKS: [(f"{LAST_STAGE} // heads", 0.4)],
+    GRID_SIDE: [(GRID, 0.4)],
 }
 
 
@@ -90,7 +89,7 @@ def whole_for(parts: Sequence[str], mechanism: Mechanism, axes: tuple[str, ...])
 
 def _sides(mechanism: Mechanism, axes: tuple[str, ...]) -> str | None:
     if mechanism.id == "modified_resnet":
-        return _RESOLUTIONS
+        return IMAGE
     if "tokens" in axes and any(option.name == "height" for option in mechanism.contract.options):
         return WINDOW
     return _MAP if {"height", "width"} <= set(axes) else None
@@ -110,12 +109,14 @@ def _by_size(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
     if not required and parameter.default is None and name in CONFIGS:
         # What may be left out at construction may be read in the call.
         return [(None, 0.0), (_LEAST_CONFIG, 0.3)]
-    likely = [a for a in axes_for(name) if a in axes]
+    pair = is_pair(parameter) or re.search("tuple|sequence", str(parameter.annotation), re.I)
+    # Two numbers without a name that tells are the sides of a map; of a network, those of its images.
+    sides = pair and "height" in axes and mechanism.id != "modified_resnet"
+    likely = [a for a in axes_for(name) if a in axes] or ["height"] * bool(sides)
     found: Choices = [(axis, 0.1 * i) for i, axis in enumerate(likely)]
     if likely[:1] == ["height"] and "width" in axes and name not in SIDES:
         # A map's size is one number or two.
-        told = _is_pair(parameter) or re.search("tuple|sequence", str(parameter.annotation), re.I)
-        found.insert(0, (_MAP, -0.1)) if told else found.append((_MAP, 0.2))
+        found.insert(0, (_MAP, -0.1)) if pair else found.append((_MAP, 0.2))
     squeezes = {"channels", "reduction"} <= set(axes) and "reduced" not in axes
     if squeezes:
         found = _squeezed(parameter, found, axes)
@@ -127,7 +128,7 @@ def _by_size(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str
     if required:
         if not likely and mechanism.id == "modified_resnet":
             # What tells nothing may well be the size of the image: no other size has so many names.
-            found += [(_RESOLUTION, 0.5), (_RESOLUTIONS, 0.6)]
+            found += [(IMAGE_SIDE, 0.5), (IMAGE, 0.6)]
         found += [(a, 1.0 + 0.1 * i) for i, a in enumerate(x for x in axes if x not in likely)]
         # What counts is no flag, and one of it would hide what several do to each other.
         return found if _COUNTS.search(name) else [*found, *((c, 3.0) for c in CONSTANTS)]
@@ -174,7 +175,7 @@ def _by_meaning(
         return ("height" if name in SIDES else _ACROSS), None
     if "branches" in axes and are_kernels(parameter):
         return KERNELS_OF_BRANCHES, 0.5
-    network = _of_a_network(parameter) if mechanism.id == "modified_resnet" else None
+    network = of_a_network(parameter) if mechanism.id == "modified_resnet" else None
     if network is not None:
         return network, None
     if name in HEAD_WIDTHS and "heads" in axes and "head_dim" not in axes:
@@ -184,36 +185,6 @@ def _by_meaning(
     if name in SOFT_CAP and "soft_cap" in options:
         return "soft_cap", 0.5
     return None
-
-
-def _of_a_network(parameter: inspect.Parameter) -> str | None:
-    """What an argument of a network of stages wants, if its name tells: blocks in each stage, an image's size, …"""
-    name = parameter.name.lower()
-    if name in STAGE_WIDTHS and _is_series(parameter):
-        return "(hidden, hidden * 2, hidden * 4, hidden * 8)"
-    if name in STAGE_STRIDES and _is_series(parameter):
-        return "(1, 2, 2, 2)"
-    if _counts_blocks(parameter):
-        return "(2, 3, 1, 1)"
-    if name in ACROSS and "hidden" not in axes_for(name):
-        return _RESOLUTION.replace("height", "width")
-    if "stem" in name:
-        return "hidden"
-    if name in (
-        "embed_dim",
-        "embedding_dim",
-        "dim_out",
-        "dim_embed",
-        "num_features",
-        "feature_dim",
-        "n_features",
-    ):
-        return "classes"
-    if name in HEAD_WIDTHS:
-        return _HEADS_OF_BOTTLENECKS
-    if name in GRIDS:
-        return _GRID if _is_pair(parameter) else _GRID_SIDE
-    return _RESOLUTION if name in RESOLUTIONS else None
 
 
 def _layer(parameter: inspect.Parameter, mechanism: Mechanism, axes: tuple[str, ...]) -> str | None:
@@ -257,23 +228,7 @@ def _width(axes: tuple[str, ...]) -> str:
 
 
 def _is_size(parameter: inspect.Parameter) -> bool:
-    return parameter.default is None or is_count(parameter) or _is_pair(parameter)
-
-
-def _is_series(parameter: inspect.Parameter) -> bool:
-    """Whether an argument is several numbers: by its default, its annotation, or a name in the plural without either."""
-    default, annotation = parameter.default, parameter.annotation
-    if default is not parameter.empty:
-        return isinstance(default, (tuple, list))
-    if annotation is not parameter.empty:
-        return re.search("list|tuple|sequence|iterable", str(annotation), re.I) is not None
-    return not parameter.name.startswith("num") and parameter.name.endswith("s")
-
-
-def _is_pair(parameter: inspect.Parameter) -> bool:
-    """Whether an argument's default is two whole numbers."""
-    default = parameter.default
-    return isinstance(default, (tuple, list)) and [type(n) for n in default] == [int, int]
+    return parameter.default is None or is_count(parameter) or is_pair(parameter)
 
 
 def are_kernels(parameter: inspect.Parameter) -> bool:
@@ -283,18 +238,3 @@ def are_kernels(parameter: inspect.Parameter) -> bool:
         return True
     several = isinstance(default, (tuple, list)) and len(default) > 1 and {type(n) for n in default} == {int}
     return several and all(n % 2 for n in default) and default[0] > 1 and sorted({*default}) == [*default]
-
-
-def _counts_blocks(parameter: inspect.Parameter) -> bool:
-    """Whether an argument is how many blocks each of four stages has, by its default or else by its name."""
-    default, told = parameter.default, BLOCKS.search(parameter.name.lower()) is not None
-    if default in (parameter.empty, None):
-        return told
-    # Four by default, or as many as the author's own networks have.
-    counts = isinstance(default, (tuple, list)) and {type(n) for n in default} == {int}
-    return counts and (told or len(default) == 4)
-
-
-def is_count(parameter: inspect.Parameter) -> bool:
-    """Whether an argument's default is a whole number."""
-    return isinstance(parameter.default, int) and not isinstance(parameter.default, bool)

@@ -28,7 +28,7 @@ def modified_resnet(
 ) -> Float[Tensor, "batch classes"]:
     """Answer for an image: `stem`, an average pool by two, `stages`, `head`.
 
-    `ModifiedResnet` says what the three are. They shrink the map by 2, 8 and to one answer.
+    `ModifiedResnet` says what the three are. Four stages shrink the map by 8, and the head to one answer.
 
     Differs from: the ResNet of torchvision, whose stem is one strided convolution and a max
     pool, whose stages have strided convolutions, and whose head is a global average pool.
@@ -42,11 +42,12 @@ def modified_resnet(
 class ModifiedResnet(nn.Module):
     """`modified_resnet` for images of one height and width.
 
-    `hidden` is the width of the stem and of the first stage; each of the four stages doubles it.
-    `layers` counts the blocks of the stages: (3, 4, 6, 3) bottlenecks make a ResNet-50, and the
-    default is a small network that has every kind of block, those that repeat included. The map that reaches the head
-    has (height + 1) // 32 rows: an image has at least 31. In training, batch norm needs more than
-    one pixel of that map in the whole batch.
+    `hidden` is the width of the stem and of the first stage; each of the further `stages` doubles it
+    and halves the map. `layers` counts the blocks of the stages: (3, 4, 6, 3) bottlenecks make a
+    ResNet-50, and the default is a small network that has every kind of block, those that repeat
+    included. The map that reaches the head has (height + 1) // 2 ** (stages + 1) rows: for four
+    stages an image has at least 31. In training, batch norm needs more than one pixel of that map
+    in the whole batch.
     """
 
     def __init__(
@@ -58,43 +59,47 @@ class ModifiedResnet(nn.Module):
         *,
         height: int,
         width: int,
-        layers: tuple[int, int, int, int] = (2, 3, 1, 1),
+        stages: int = 4,
+        layers: tuple[int, ...] | None = None,
         block: Block = "bottleneck",
     ) -> None:
         super().__init__()
         self.channels, self.hidden, self.heads, self.classes = channels, hidden, heads, classes
         self.height, self.width = height, width
-        self.layers, self.block = layers, block
-        self._require_sensible()
+        self.layers, self.block = (2, 3, *[1] * stages)[:stages] if layers is None else layers, block
+        self._require_sensible(stages)
         self.stem = stem(channels, hidden)
         self.stages = nn.Sequential()
         features = hidden
-        for stage, count in enumerate(layers):
+        for stage, count in enumerate(self.layers):
             for index in range(count):
                 stride = 2 if stage > 0 and index == 0 else 1
                 self.stages.append(BLOCKS[block](features, hidden * 2**stage, stride=stride))
                 features = hidden * 2**stage * BLOCKS[block].expansion
+        shrinks = 2 ** (stages + 1)
         self.head = AttentionPool(
-            features, heads, height=(height + 1) // 32, width=(width + 1) // 32, classes=classes
+            features, heads, height=(height + 1) // shrinks, width=(width + 1) // shrinks, classes=classes
         )
 
-    def _require_sensible(self) -> None:
+    def _require_sensible(self, stages: int) -> None:
         if min(self.channels, self.classes) < 1 or self.hidden < 2:
             raise ValueError(
                 f"modified_resnet: channels and classes must be at least 1 and hidden at least 2, got "
                 f"channels={self.channels}, classes={self.classes}, hidden={self.hidden}"
             )
-        if min(self.height, self.width) < 31:
+        if stages < 1 or len(self.layers) != stages or min(self.layers) < 1:
             raise ValueError(
-                f"modified_resnet: height and width must be at least 31, or no pixel reaches the head, "
+                f"modified_resnet: layers must be a count of at least 1 for each of stages={stages}, "
+                f"got layers={self.layers}"
+            )
+        least = 2 ** (stages + 1) - 1
+        if min(self.height, self.width) < least:
+            raise ValueError(
+                f"modified_resnet: height and width must be at least {least}, or no pixel reaches the head, "
                 f"got height={self.height}, width={self.width}"
             )
-        if len(self.layers) != 4 or min(self.layers) < 1:
-            raise ValueError(
-                f"modified_resnet: layers must be four counts of at least 1, got layers={self.layers}"
-            )
 
-        features = self.hidden * 8 * BLOCKS[self.block].expansion
+        features = self.hidden * 2 ** (stages - 1) * BLOCKS[self.block].expansion
         if self.heads < 1 or features % self.heads:
             raise ValueError(
                 f"modified_resnet: heads must divide the {features} channels of the last stage, got "
@@ -140,13 +145,19 @@ MECHANISM = Mechanism(
         rules=(
             Rule("channels >= 1 and classes >= 1", "there is something to see and to say"),
             Rule("hidden >= 2", "the first convolutions of the stem have hidden // 2 channels"),
-            Rule("height >= 31 and width >= 31", "at least one pixel reaches the head"),
             Rule(
-                "heads >= 1 and hidden * 8 * (4 if block == 'bottleneck' else 1) % heads == 0",
+                "height >= 2 ** (stages + 1) - 1 and width >= 2 ** (stages + 1) - 1",
+                "at least one pixel reaches the head",
+            ),
+            Rule(
+                "heads >= 1 and hidden * 2 ** (stages - 1) * (4 if block == 'bottleneck' else 1) % heads == 0",
                 "heads share the channels of the last stage evenly",
             ),
         ),
-        options=(Option("block", ("bottleneck", "basic"), "the residual block of the stages"),),
+        options=(
+            Option("block", ("bottleneck", "basic"), "the residual block of the stages"),
+            Option("stages", (4, 3, 2), "how many stages there are; each but the first halves the map"),
+        ),
         laws=(
             Law("samples_do_not_mix", axes=("batch",), only_eval=True),
             Law("ignores_key_bias", parameters=("head.key.bias",)),

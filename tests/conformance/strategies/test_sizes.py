@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from attncheck.strategies.sizes import WIDE, draw, plans
+from attncheck.model.case import Scalar
+from attncheck.strategies.sizes import WIDE, Rules, draw, plans
 from attncheck.targets.adapter import Reference
 from attncheck.targets.legal import default_options, rules_of
 from attncheck.targets.subject import Subject
@@ -13,9 +14,9 @@ from attnref import Mechanism
 from attnref.catalogue import BY_ID
 
 
-def rules(mechanism: Mechanism):  # type: ignore[no-untyped-def]
+def rules(mechanism: Mechanism, **options: Scalar) -> Rules:
     subject = Subject(mechanism, Reference(mechanism).interface)
-    return rules_of(subject, default_options(subject))
+    return rules_of(subject, {**default_options(subject), **options})
 
 
 def test_the_base_sizes_differ_from_each_other() -> None:
@@ -72,3 +73,13 @@ def test_no_width_is_wide_where_the_base_sizes_are_slow() -> None:
     assert not [
         plan for plan in plans(slow.primary, slow.base, 129) if set(plan) & set(WIDE) and 129 in plan.values()
     ]
+
+
+@pytest.mark.parametrize(("stages", "least"), [(4, 31), (3, 15), (2, 7)])
+def test_the_least_size_may_depend_on_an_option(stages: int, least: int) -> None:
+    own = rules(BY_ID["modified_resnet"], stages=stages)
+
+    sizes = own.complete({**{axis: own.base[axis] for axis in own.primary}, "height": 1})
+
+    assert sizes is not None
+    assert sizes["height"] == least

@@ -338,6 +338,52 @@ def test_a_width_that_follows_another_by_default_is_judged_apart_from_it(
     assert report.conforms is conforms
 
 
+class PoolsTokens(nn.Module):
+    """Attention pooling, as wide behind its output layer as before it unless told otherwise."""
+
+    def __init__(
+        self,
+        in_features: int,
+        feat_size: tuple[int, int],
+        out_features: int | None = None,
+        num_heads: int = 2,
+    ) -> None:
+        super().__init__()
+        rows, columns = feat_size
+        self.heads, out = num_heads, out_features or in_features
+        self.scale = (self.scaled_by(in_features, out) // num_heads) ** -0.5
+        self.pos_embed = nn.Parameter(torch.randn(rows * columns + 1, in_features))
+        self.q, self.k, self.v = (nn.Linear(in_features, in_features) for _ in range(3))
+        self.proj = nn.Linear(in_features, out)
+
+    def scaled_by(self, width: int, out: int) -> int:
+        return width
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).mT
+        tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1) + self.pos_embed
+        q, k, v = (
+            layer(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.q, self.k, self.v)
+        )
+        weights = torch.softmax(q[:, :, :1] * self.scale @ k.mT, -1)
+        return self.proj((weights @ v).flatten(1))
+
+
+class PoolsScaledByOutputs(PoolsTokens):
+    """Right only where both are as many."""
+
+    def scaled_by(self, width: int, out: int) -> int:
+        return out
+
+
+@pytest.mark.parametrize(("target", "conforms"), [(PoolsTokens, True), (PoolsScaledByOutputs, False)])
+def test_a_name_of_several_sizes_is_of_the_one_that_the_mechanism_has(target: type, conforms: bool) -> None:
+    report = run(target, mechanism="attention_pool", isolate=False, seed=1, checks=("matches_the_reference",))
+
+    assert report.conforms is conforms
+
+
 class HalfBiased(nn.Module):
     """The flag is for queries, keys and values; the last layer has a bias in any case."""
 

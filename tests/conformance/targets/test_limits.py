@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from attncheck import run
 from attncheck.targets.discover import discover
 from attnref.catalogue import BY_ID
+from attnref.mechanisms.selective_kernel import SelectiveKernel
 
 
 class RoundsUp(nn.Module):
@@ -64,4 +65,34 @@ def test_a_squeeze_that_rounds_up_is_judged_where_nothing_is_rounded() -> None:
     assert discover(RoundsDown, BY_ID["cbam_channel"]).refuses == ()
     report = run(RoundsUp, mechanism="cbam_channel", budget="quick", isolate=False, seed=1)
     assert report.conforms
-    assert f"only sizes with {rule}: others are refused, or rounded otherwise" in report.header.adapter
+    assert f"only sizes with {rule}: others are refused, rounded or padded otherwise" in report.header.adapter
+
+
+class PaddedByStride(SelectiveKernel):
+    """Every convolution is padded by half of what its kernel and its stride reach beyond a pixel."""
+
+    def __init__(self, channels: int, stride: int = 1, groups: int = 1, *, extra: int = 0) -> None:
+        super().__init__(channels, stride=stride, groups=groups)
+        for conv in self.conv:
+            reach = conv.dilation[0] * (conv.kernel_size[0] - 1)
+            conv.padding = ((stride - 1 + reach) // 2 + extra,) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = torch.stack(
+            [norm(conv(x)).relu() for conv, norm in zip(self.conv, self.norm, strict=True)]
+        )
+        squeezed = self.squeeze_norm(self.squeeze(features.sum(0).mean((2, 3)))).relu()
+        weights = torch.stack([excite(squeezed) for excite in self.excite]).softmax(0)
+        return (weights[..., None, None] * features).sum(0)
+
+
+class PaddedTooFar(PaddedByStride):
+    def __init__(self, channels: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(channels, stride, groups, extra=stride // 3)
+
+
+def test_strides_that_a_convolution_is_padded_for_are_judged_up_to_two() -> None:
+    assert discover(PaddedByStride, BY_ID["selective_kernel"]).refuses == ("stride <= 2",)
+    assert discover(SelectiveKernel, BY_ID["selective_kernel"]).refuses == ()
+    assert discover(PaddedTooFar, BY_ID["selective_kernel"]).refuses == ()
+    assert run(PaddedByStride, mechanism="selective_kernel", budget="quick", isolate=False, seed=1).conforms

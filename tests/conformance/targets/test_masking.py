@@ -199,6 +199,25 @@ def test_a_mask_has_a_row_for_every_query_where_it_is_read_so_or_said_to(
     assert found.mask.axes == ("batch", rows, "kv_len")
 
 
+class Counted(nn.Module):
+    """Dot-product attention to as many keys as a sample is said to have."""
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, lengths: Tensor | None = None) -> Tensor:
+        scores = queries @ keys.mT / queries.shape[-1] ** 0.5
+        if lengths is not None:
+            # A length for every query makes one mask for each pair of samples of it.
+            visible = torch.arange(keys.shape[1]) < lengths.unsqueeze(-1)
+            scores = scores.masked_fill(~visible.unsqueeze(1), -torch.inf)
+        return scores.softmax(-1) @ values
+
+
+def test_lengths_of_queries_that_make_an_output_of_another_shape_are_not_taken() -> None:
+    found = discover(Counted, BY_ID["dot_product"])
+
+    assert found.mask is not None
+    assert found.mask.axes == ("batch",)
+
+
 class WritesToQueries(nn.Module):
     """Scales the caller's queries in place."""
 

@@ -72,3 +72,15 @@ def test_a_rate_of_dropout_is_known_by_a_part_of_its_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["backdrop", "droplet_size", "rope", "bias"])
 def test_a_name_that_only_sounds_like_dropout_is_no_rate(name: str) -> None:
     assert not is_dropout(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "role"),
+    [
+        ("enc_hs_pad", False, "kv"), ("dec_z", False, "q"), ("xs_pad", False, None),
+        ("enc_hs_len", True, None), ("src_pad", True, None), ("pad_token_mask", True, None),
+    ],
+)  # fmt: skip
+def test_padded_sequences_are_no_masks(name: str, mask: bool, role: str | None) -> None:
+    assert is_mask(name) is mask
+    assert roles_for(name)[:1] == ((role,) if role else ())

@@ -169,7 +169,7 @@ def test_what_a_constructor_refuses_is_a_rule_and_no_finding() -> None:
     cases = {v.check: v.cases for v in report.verdicts}
 
     assert (
-        "only sizes with model_dim % (8 * heads) == 0: others are refused, or rounded otherwise"
+        "only sizes with model_dim % (8 * heads) == 0: others are refused, rounded or padded otherwise"
         in report.header.adapter
     )
     assert report.conforms

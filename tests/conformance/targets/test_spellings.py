@@ -347,9 +347,9 @@ def test_a_width_that_no_number_of_channels_makes_greater_is_told_so() -> None:
 @pytest.mark.parametrize(
     ("mechanism", "argument", "default", "expression"),
     [
-        ("modified_resnet", "stage_blocks", inspect.Parameter.empty, "(2, 3, 1, 1)"),
-        ("modified_resnet", "anything", (3, 4, 6, 3), "(2, 3, 1, 1)"),
-        ("modified_resnet", "image_width", 224, "(width + 1) // 32 * 32"),
+        ("modified_resnet", "stage_blocks", inspect.Parameter.empty, "(2, 3, 1, 1)[:stages]"),
+        ("modified_resnet", "anything", (3, 4, 6, 3), "(2, 3, 1, 1)[:stages]"),
+        ("modified_resnet", "image_width", 224, "(width + 1) // 2 ** (stages + 1) * 2 ** (stages + 1)"),
         ("modified_resnet", "n_width", 64, "hidden"),
         ("attention_pool", "num_heads_channels", inspect.Parameter.empty, "channels // heads"),
         ("relative_position", "dim_head", 64, "model_dim // heads"),
@@ -421,7 +421,7 @@ def test_a_resolution_is_a_multiple_of_what_the_stages_divide_by() -> None:
 
     (likeliest, *_) = constructions(network, BY_ID["modified_resnet"], ("hidden", "height", "width"), {})
 
-    assert likeliest.arguments["input_resolution"] == "(height + 1) // 32 * 32"
+    assert likeliest.arguments["input_resolution"] == "(height + 1) // 2 ** (stages + 1) * 2 ** (stages + 1)"
 
 
 class FloorOfItsOwn(nn.Module):

@@ -9,6 +9,10 @@ from attnref.catalogue import BY_ID
 
 MULTI_HEAD = BY_ID["multi_head"]
 AXES = ("model_dim", "heads", "head_dim", "v_dim", "query_size", "key_size", "value_size")
+# By what a network of stages shrinks an image, the sides of one that it shrinks evenly, and its last width.
+SHRINKS = "2 ** (stages + 1)"
+SIDES = f"((height + 1) // {SHRINKS} * {SHRINKS}, (width + 1) // {SHRINKS} * {SHRINKS})"
+LAST = "hidden * 2 ** (stages - 1)"
 
 
 def test_a_length_may_be_exact_unless_its_name_says_that_it_is_the_longest() -> None:
@@ -67,9 +71,17 @@ def test_what_tells_nothing_of_a_network_may_be_the_size_of_an_image() -> None:
 
     first, second, *_ = constructions(network, BY_ID["modified_resnet"], axes, {})
 
-    assert first.arguments["blocks_per_stage"] == "(2, 3, 1, 1)"
-    assert first.arguments["canvas"] == "(height + 1) // 32 * 32"
-    assert second.arguments["canvas"] == "((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
+    assert first.arguments["blocks_per_stage"] == "(2, 3, 1, 1)[:stages]"
+    assert first.arguments["canvas"] == f"(height + 1) // {SHRINKS} * {SHRINKS}"
+    assert second.arguments["canvas"] == SIDES
+
+
+def test_two_numbers_of_any_name_are_the_sides_of_a_map() -> None:
+    def pool(extent: tuple[int, int], dim: int, heads: int) -> None: ...
+
+    likeliest, *_ = constructions(pool, BY_ID["attention_pool"], ("channels", "heads", "height", "width"), {})
+
+    assert likeliest.arguments["extent"] == "(height, width)"
 
 
 def test_what_counts_is_no_flag_of_one() -> None:
@@ -99,7 +111,7 @@ def test_a_head_of_a_network_is_a_share_of_its_last_stage() -> None:
     ways = constructions(network, BY_ID["modified_resnet"], axes, {})
 
     # By its kind of block: a bottleneck has four times the channels.
-    expected = {"hidden * 32 // heads", "hidden * 8 // heads"}
+    expected = {f"{LAST} * 4 // heads", f"{LAST} // heads"}
     assert expected <= {way.arguments.get("head_width") for way in ways[:4]}
 
 
@@ -123,9 +135,9 @@ def test_stages_of_a_network_may_be_as_wide_as_a_series_says(annotated: bool) ->
     likeliest, *_ = constructions(told if annotated else silent, BY_ID["modified_resnet"], axes, {})
 
     assert likeliest.arguments == {
-        "layers": "(2, 3, 1, 1)",
-        "widths": "(hidden, hidden * 2, hidden * 4, hidden * 8)",
-        "strides": "(1, 2, 2, 2)",
+        "layers": "(2, 3, 1, 1)[:stages]",
+        "widths": "(hidden, hidden * 2, hidden * 4, hidden * 8)[:stages]",
+        "strides": "(1, 2, 2, 2)[:stages]",
     }
 
 
@@ -148,11 +160,10 @@ def test_a_size_that_is_taken_apart_has_channels_before_the_sides_or_behind_them
         c, h, w = input_shape
         assert c * h * w
 
-    sides = "*((height + 1) // 32 * 32, (width + 1) // 32 * 32)"
-    for function, whole in ((last, f"({sides}, channels)"), (first, f"(channels, {sides})")):
+    for function, whole in ((last, f"(*{SIDES}, channels)"), (first, f"(channels, *{SIDES})")):
         likeliest, *_ = constructions(function, BY_ID["modified_resnet"], axes, {})
 
         assert likeliest.arguments["input_shape"] == whole
-        assert likeliest.arguments["block_repeats"] == "(2, 3, 1, 1)"
+        assert likeliest.arguments["block_repeats"] == "(2, 3, 1, 1)[:stages]"
         # The channels of the image are in the shape already.
         assert likeliest.arguments["filters"] != "channels"

@@ -116,17 +116,18 @@ def test_the_network_is_alive(maker, randomise, block):
 
 
 @settings(max_examples=10)
-@example(batch=2, height=31, width=67, block="bottleneck", deep=1)
-@example(batch=2, height=31, width=67, block="basic", deep=1)
+@example(batch=2, height=31, width=67, block="bottleneck", stages=4, deep=1)
+@example(batch=2, height=31, width=67, block="basic", stages=4, deep=1)
+@example(batch=2, height=31, width=67, block="basic", stages=1, deep=0)
 @given(
     batch=st.integers(1, 2), height=st.integers(31, 64), width=st.integers(31, 64),
-    block=st.sampled_from(["bottleneck", "basic"]), deep=st.integers(0, 3),
+    block=st.sampled_from(["bottleneck", "basic"]), stages=st.integers(1, 4), deep=st.integers(0, 3),
 )  # fmt: skip
 def test_it_is_stem_pool_stages_and_attention_pool(
-    maker, agrees, randomise, batch, height, width, block, deep
+    maker, agrees, randomise, batch, height, width, block, stages, deep
 ):
-    layers = tuple(2 if stage == deep else 1 for stage in range(4))
-    module, x = network(maker, randomise, batch, height, width, layers=layers, block=block)
+    layers = tuple(2 if stage == deep else 1 for stage in range(stages))
+    module, x = network(maker, randomise, batch, height, width, stages=stages, layers=layers, block=block)
 
     assert agrees(module(x), by_functions(module, x))
 
@@ -140,6 +141,17 @@ def test_three_convolutions_make_the_stem_and_none_but_the_first_strides(block):
     assert [layer.kernel_size for layer in module.stem if isinstance(layer, nn.Conv2d)] == [(3, 3)] * 3
     assert strides == [(2, 2)] + [(1, 1)] * (len(strides) - 1)
     assert (module.head.height, module.head.width) == (2, 3)
+
+
+@pytest.mark.parametrize(("stages", "least"), [(1, 3), (2, 7), (3, 15), (4, 31), (5, 63)])
+def test_each_stage_but_the_first_doubles_the_width_and_halves_the_map(stages, least):
+    module = ModifiedResnet(3, 4, 4, 5, height=least, width=2 * least + 1, stages=stages)
+
+    assert len(module.layers) == stages
+    assert module.head.channels == 4 * 2 ** (stages - 1) * 4
+    assert (module.head.height, module.head.width) == (1, 2)
+    with pytest.raises(ValueError, match=f"^modified_resnet: height and width must be at least {least}, or"):
+        ModifiedResnet(3, 4, 4, 5, height=least - 1, width=least, stages=stages)
 
 
 @pytest.mark.parametrize(("form", "lawful"), [(right, True), (article, False)])
@@ -267,7 +279,15 @@ def test_one_backward_reaches_every_parameter(maker, randomise, silent_parameter
         ),
         (
             {"layers": (1, 0, 1, 1)},
-            "modified_resnet: layers must be four counts of at least 1, got layers=(1, 0, 1, 1)",
+            "modified_resnet: layers must be a count of at least 1 for each of stages=4, got layers=(1, 0, 1, 1)",
+        ),
+        (
+            {"layers": (3, 4)},
+            "modified_resnet: layers must be a count of at least 1 for each of stages=4, got layers=(3, 4)",
+        ),
+        (
+            {"stages": 0},
+            "modified_resnet: layers must be a count of at least 1 for each of stages=0, got layers=()",
         ),
         (
             {"heads": 5},
