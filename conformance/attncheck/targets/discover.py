@@ -34,6 +34,7 @@ from attncheck.targets.probing import (
 from attncheck.targets.reparametrising import TAKE_OFF, reparametrised
 from attncheck.targets.results import results
 from attncheck.targets.search import GUESSES, Progress, Search, explanation
+from attncheck.targets.stages import EVENLY_SHRUNK
 from attncheck.targets.tapping import function_of
 from attncheck.targets.trying import (
     Comparison,
@@ -89,6 +90,7 @@ def _tried(search: Search, init: Mapping[str, str]) -> tuple[Found | None, Searc
     # Some targets know neither heads nor samples. Some compute in float32 alone, some in square maps alone: that is
     # one finding, and the rest can be judged.
     others: list[dict[str, Any]] = [{"fewer_axes": True}, {"dtype": "float32"}]
+    others += [{"refuses": EVENLY_SHRUNK}] if search.mechanism.id == "modified_resnet" else []
     others += [{"square": True}] if "height" in signature_of(search.mechanism).axes else []
     for change in others:
         if found is None and search.called and not search.ran and not search.last_error.startswith(_NO_DTYPE):

@@ -88,7 +88,7 @@ def plans(search: Search, init: Mapping[str, str]) -> Iterator[Plan]:
                 arguments=construction.arguments, config=construction.config, made_as=construction.made_as,
                 derived=derived | one,
                 free=tuple(a for a in search.mechanism.contract.defaults if a in construction.assigned),
-                takes=construction.takes, dtype=search.dtype,
+                takes=construction.takes, dtype=search.dtype, refuses=search.refuses,
             )  # fmt: skip
             yield from _built_plans(search, construction, base)
 

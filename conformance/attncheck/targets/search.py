@@ -38,7 +38,7 @@ class Search:
 
     With `fewer_axes` inputs come without the axis of heads or of samples: what is wrong along one is right without it,
     so that is for targets alone that take no more. With `square` maps are as high as wide, for those that return
-    nothing else.
+    nothing else, and `refuses` are rules for those that return nothing where sizes break them.
     """
 
     target: Any
@@ -47,6 +47,7 @@ class Search:
     dtype: str = "float64"
     fewer_axes: bool = False
     square: bool = False
+    refuses: tuple[str, ...] = ()
     started: float = field(default_factory=time.thread_time)
     started_waiting: float = field(default_factory=lambda: time.monotonic() - kept_waiting())
     built: int = 0

@@ -21,6 +21,8 @@ GRID = f"({GRID_SIDE}, {GRID_SIDE.replace('height', 'width')})"
 # The reference rounds up where CLIP rounds down: of a map of 32·n - 1 pixels n are left.
 IMAGE_SIDE = f"{GRID_SIDE} * {_SHRINKS}"
 IMAGE = f"({IMAGE_SIDE}, {IMAGE_SIDE.replace('height', 'width')})"
+# Images of which nothing is left over on the way: some networks take no others.
+EVENLY_SHRUNK = ("height % (2 * 2 ** stages) == 0", "width % (2 * 2 ** stages) == 0")
 LAST_STAGE = "hidden * 2 ** (stages - 1)"
 HEADS_OF_BOTTLENECKS = f"{LAST_STAGE} * 4 // heads"
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attncheck.targets.discover import discover
 from attncheck.targets.found_adapter import FoundAdapter
+from attncheck.targets.stages import EVENLY_SHRUNK
 from attnref.catalogue import BY_ID
 from attnref.mechanisms.modified_resnet import ModifiedResnet, modified_resnet
 
@@ -54,6 +55,21 @@ def test_a_network_is_judged_with_the_stages_that_it_has(network: type[Network],
 
     assert found.certainty == "verified"
     assert found.fixed["stages"] == stages
+
+
+class TakesNoOtherImage(Network):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.body(images)  # type: ignore[no-any-return]  # a module returns a tensor here
+
+
+def test_a_network_that_takes_the_images_alone_that_it_was_built_for_is_judged_on_such_as_shrink_evenly() -> (
+    None
+):
+    found = discover(TakesNoOtherImage, BY_ID["modified_resnet"])
+
+    assert found.certainty == "verified"
+    assert found.refuses == EVENLY_SHRUNK
+    assert discover(TwoStages, BY_ID["modified_resnet"]).refuses == ()
 
 
 def test_an_adapter_builds_a_network_with_a_count_for_each_stage() -> None:
