@@ -175,10 +175,8 @@ def _with_free_size(found: Found, target: Any, mechanism: Mechanism, axis: str) 
     """The adapter with an axis open that follows from another one where its argument is left at None."""
     case, own = first_case(found, mechanism), subject_of(found, mechanism).constructor_axes
     for parameter in offered(target, found.config) or []:
-        told = (
-            parameter.default is None
-            and next((a for a in axes_for(parameter.name) if a in own), None) == axis
-        )
+        likely = [a for a in axes_for(parameter.name) if a in own]
+        told = likely[:1] == [axis] and parameter.default is None
         # A configuration says its defaults too.
         if not told or found.arguments.get(parameter.name, "None") != "None" or case is None:
             continue

@@ -69,7 +69,7 @@ class Found:
     shared      how many heads of keys and values there are, where each serves several heads of queries
     others      placements for sizes at which the target has other tensors
     dtype       what it computes in, where float64 is beyond it
-    refuses     rules on sizes that its constructor has beyond the contract's
+    refuses     rules on sizes beyond the contract's: at others it raises, rounds or pads otherwise
     norms       norms inside it, which the reference then has around itself
     unprojected sizes at which it has no output layer, as a condition
     framework   the framework of a target that is not torch's
